@@ -1,0 +1,81 @@
+"""What is imported is declared, and what is declared is locked."""
+
+import ast
+import importlib.metadata
+import re
+import sys
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[2]
+PYPROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+def requirements(extras: Iterable[str] = (), groups: Iterable[str] = ()) -> dict[str, Requirement]:
+    """The core's and those of the named extras and groups, by canonical name."""
+    project = PYPROJECT["project"]
+    texts = list(project["dependencies"])
+    for extra in extras:
+        texts += project["optional-dependencies"][extra]
+    for group in groups:
+        texts += PYPROJECT["dependency-groups"][group]
+    parsed = (Requirement(text) for text in texts)
+    return {canonicalize_name(one.name): one for one in parsed if one.name != "saccade"}
+
+
+def imported_names(path: Path) -> set[str]:
+    """First parts of the names of the modules that a file imports."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names.add(node.module.partition(".")[0])
+    return names - sys.stdlib_module_names - {"saccade", "tests"}
+
+
+def undeclared_imports(folders: Iterable[str], declared: Iterable[str]) -> set[str]:
+    files = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
+    assert files
+    providers = importlib.metadata.packages_distributions()
+    return {
+        name
+        for path in files
+        for name in imported_names(path)
+        if {canonicalize_name(one) for one in providers.get(name, [])}.isdisjoint(declared)
+    }
+
+
+def test_packages_import_what_their_extras_declare() -> None:
+    folders = ("encoders", "kernels", "loadtest", "scheduler", "serving", "training")
+    assert undeclared_imports(folders, requirements(["serve", "cpu"])) == set()
+
+
+def test_tests_import_what_the_dev_group_adds() -> None:
+    declared = requirements(["serve", "cpu"], ["dev"])
+    assert undeclared_imports(["tests"], declared) == set()
+
+
+def lock_lines() -> list[str]:
+    lines = (ROOT / "cpu.lock").read_text(encoding="utf-8").splitlines()
+    return [line for line in lines if not line.lstrip().startswith("#")]
+
+
+def test_the_lock_fits_what_is_declared() -> None:
+    pins = dict(line.split("==") for line in lock_lines())
+    unfit = {
+        name: (str(one.specifier), pins.get(name))
+        for name, one in requirements(["serve", "cpu"], ["dev"]).items()
+        if name not in pins or pins[name] not in one.specifier
+    }
+    assert unfit == {}
+
+
+def test_the_lock_is_for_a_cpu_and_names_no_place() -> None:
+    wrong = re.compile(r"nvidia|triton|torchaudio|torchcodec|\+cpu|://|^-")
+    assert [line for line in lock_lines() if wrong.search(line)] == []
