@@ -1,0 +1,77 @@
+"""Section `api`: the HTTP server, its limits, and who may use it."""
+
+from pydantic import Field, SecretStr, model_validator
+
+from saccade.serving.config.section import Section
+
+_TENANT = r"^[A-Za-z0-9_.-]{1,64}$"
+
+
+class ApiKey(Section):
+    """One key and the tenant it stands for."""
+
+    key: SecretStr = Field(description="The bearer token.", min_length=8)
+    tenant: str = Field(
+        description="Who pays; caches are never shared between tenants.",
+        pattern=_TENANT,
+    )
+
+
+class ApiConfig(Section):
+    """The HTTP server."""
+
+    host: str = Field(default="127.0.0.1", description="Address to listen on.")
+    port: int = Field(default=8000, ge=0, le=65535, description="0 takes any free port.")
+    keys: list[ApiKey] = Field(
+        default_factory=list,
+        description="API keys; without any, everybody is the tenant `default_tenant`.",
+    )
+    default_tenant: str = Field(
+        default="default",
+        description="The tenant of requests when there are no keys.",
+        pattern=_TENANT,
+    )
+    max_body_bytes: int = Field(
+        default=64 * 2**20, ge=2**10, description="Largest request body; 413 above it."
+    )
+    max_choices: int = Field(
+        default=8, ge=1, description="Most answers of one request: `n` times the prompts."
+    )
+    max_running: int = Field(
+        default=64, ge=1, description="Answers being worked on at once; more wait in the queue."
+    )
+    max_queued: int = Field(
+        default=256, ge=0, description="Requests that may wait; more get 503 at once."
+    )
+    queue_timeout_s: float = Field(
+        default=30.0, gt=0, description="Longest wait in the queue; then 503 with Retry-After."
+    )
+    request_timeout_s: float = Field(
+        default=600.0, gt=0, description="Deadline of a request, queue included; then 504."
+    )
+    keep_alive_s: float = Field(
+        default=5.0,
+        gt=0,
+        description="A stream that is silent this long gets an SSE comment, for proxies.",
+    )
+    drain_timeout_s: float = Field(
+        default=30.0,
+        ge=0,
+        description="How long running requests may go on after SIGTERM or Ctrl-C.",
+    )
+
+    @model_validator(mode="after")
+    def _keys_are_distinct(self) -> "ApiConfig":
+        keys = [entry.key.get_secret_value() for entry in self.keys]
+        if len(set(keys)) != len(keys):
+            raise ValueError("keys: the same key stands for two tenants; give each its own")
+        return self
+
+    @model_validator(mode="after")
+    def _one_request_fits(self) -> "ApiConfig":
+        if self.max_choices > self.max_running:
+            raise ValueError(
+                f"max_choices ({self.max_choices}) is more than max_running ({self.max_running}): "
+                "such a request could never start; lower the first or raise the second"
+            )
+        return self
