@@ -1,0 +1,66 @@
+"""Reading some tensors of a checkpoint without the rest of it."""
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from saccade.encoders.base import UnsupportedCheckpointError
+
+SINGLE_FILE = "model.safetensors"
+INDEX_FILE = "model.safetensors.index.json"
+
+
+def read_tensors(checkpoint: Path, prefixes: Sequence[str]) -> dict[str, torch.Tensor]:
+    """The tensors whose names begin with one of `prefixes`, by their full names, on the CPU.
+
+    Only the shards that hold one of them are opened. Raises `UnsupportedCheckpointError` if the
+    checkpoint has no safetensors, or no tensor for one of the prefixes.
+    """
+    wanted = tuple(prefixes)
+    tensors: dict[str, torch.Tensor] = {}
+    for shard in _shards(checkpoint, wanted):
+        try:
+            with safe_open(shard, framework="pt") as file:
+                names = [name for name in file.keys() if name.startswith(wanted)]  # noqa: SIM118
+                tensors |= {name: file.get_tensor(name) for name in names}
+        except SafetensorError as error:
+            raise UnsupportedCheckpointError(f"{shard} cannot be read: {error}") from error
+    for prefix in wanted:
+        if not any(name.startswith(prefix) for name in tensors):
+            raise UnsupportedCheckpointError(f"{checkpoint} has no tensor named {prefix}…")
+    return tensors
+
+
+def tensor_names(checkpoint: Path) -> Iterable[str]:
+    """Every tensor of the checkpoint, without reading one."""
+    index = checkpoint / INDEX_FILE
+    if index.is_file():
+        return list(_weight_map(index))
+    with safe_open(_single_file(checkpoint), framework="pt") as file:
+        return list(file.keys())
+
+
+def _shards(checkpoint: Path, prefixes: tuple[str, ...]) -> list[Path]:
+    index = checkpoint / INDEX_FILE
+    if not index.is_file():
+        return [_single_file(checkpoint)]
+    files = {file for name, file in _weight_map(index).items() if name.startswith(prefixes)}
+    return [checkpoint / file for file in sorted(files)]
+
+
+def _weight_map(index: Path) -> dict[str, str]:
+    try:
+        weight_map = json.loads(index.read_bytes())["weight_map"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UnsupportedCheckpointError(f"{index} has no weight map: {error!r}") from error
+    return {str(name): str(file) for name, file in weight_map.items()}
+
+
+def _single_file(checkpoint: Path) -> Path:
+    path = checkpoint / SINGLE_FILE
+    if not path.is_file():
+        raise UnsupportedCheckpointError(f"{checkpoint} has neither {SINGLE_FILE} nor {INDEX_FILE}")
+    return path
