@@ -1,0 +1,262 @@
+"""vLLM's `EngineClient`, with no engine behind it: answers come from the dispatcher.
+
+vLLM's own HTTP handlers render the prompt, call `generate` here, and build the response.
+"""
+
+import abc
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from copy import copy
+from typing import Any
+
+from vllm.config import VllmConfig
+from vllm.engine.protocol import EngineClient
+from vllm.outputs import CompletionOutput, RequestOutput
+from vllm.renderers import renderer_from_config
+from vllm.sampling_params import RequestOutputKind, SamplingParams
+from vllm.v1.engine.exceptions import EngineDeadError
+from vllm.v1.engine.input_processor import InputProcessor
+
+from saccade.serving.engine.codec import decode_logprobs, decode_value, encode_sampling
+from saccade.serving.errors import NotFoundError, SaccadeError
+from saccade.serving.gateway.context import RequestContext, current_request
+from saccade.serving.gateway.dispatch import Answer, Dispatcher
+from saccade.serving.gateway.keys import cache_salt, visual_key
+from saccade.serving.transport.instance_pb2 import GenerateChunk, Prompt, VisualSpan
+
+
+class GatewayEngineClient(EngineClient):
+    """What vLLM's handlers talk to."""
+
+    def __init__(
+        self,
+        vllm_config: VllmConfig,
+        dispatcher: Dispatcher,
+        is_healthy: Callable[[], bool],
+    ) -> None:
+        self.vllm_config = vllm_config
+        self.model_config = vllm_config.model_config
+        self.renderer = renderer_from_config(vllm_config)
+        self.input_processor = InputProcessor(vllm_config, self.renderer)
+        self._dispatcher = dispatcher
+        self._is_healthy = is_healthy
+        self._model_identity = str(self.model_config.model)
+
+    @property
+    def is_running(self) -> bool:
+        return True
+
+    @property
+    def is_stopped(self) -> bool:
+        return False
+
+    @property
+    def errored(self) -> bool:
+        return False
+
+    @property
+    def dead_error(self) -> BaseException:
+        return RuntimeError("the engine is dead")
+
+    async def check_health(self) -> None:
+        if not self._is_healthy():
+            raise EngineDeadError
+
+    async def is_tracing_enabled(self) -> bool:
+        return False
+
+    async def do_log_stats(self) -> None:
+        """Instances keep their own."""
+
+    async def get_supported_tasks(self) -> tuple[Any, ...]:
+        return ("generate",)
+
+    async def abort(self, request_id: Any) -> None:
+        """Ending the generator is what aborts; vLLM's handlers do that too."""
+
+    def shutdown(self, timeout: float | None = None) -> None:
+        """The renderer's threads; instances are stopped by the cluster."""
+        self.renderer.shutdown()
+
+    def generate(
+        self, prompt: Any, sampling_params: SamplingParams, request_id: str, **_: Any
+    ) -> AsyncGenerator[RequestOutput, None]:
+        """Check the request, then return the generator of its outputs.
+
+        Not a coroutine, so that what vLLM refuses (a grammar that does not compile, a bad
+        parameter) is refused before a streamed response has begun.
+
+        Raises:
+            VLLMValidationError: vLLM refuses prompt or parameters.
+        """
+        self.input_processor.process_inputs(request_id, prompt, sampling_params, ("generate",))
+        return self._generate(current_request.get(), prompt, sampling_params, request_id)
+
+    async def _generate(
+        self, context: RequestContext, prompt: Any, sampling: SamplingParams, request_id: str
+    ) -> AsyncGenerator[RequestOutput, None]:
+        answers = [
+            Answer(
+                key=f"{context.key}/{request_id}/{index}",
+                prompt=self._prompt(context, prompt),
+                sampling=encode_sampling(choice),
+                one_instance=choice.prompt_logprobs is not None,
+            )
+            for index, choice in enumerate(_choices(sampling))
+        ]
+        outputs = _Outputs(request_id, prompt, sampling)
+        try:
+            async with aclosing(self._merged(context, answers)) as chunks:
+                async for index, chunk in chunks:
+                    output = outputs.add(index, chunk)
+                    if output is not None:
+                        yield output
+        except SaccadeError as error:
+            context.error = error
+            raise
+
+    async def _merged(
+        self, context: RequestContext, answers: list[Answer]
+    ) -> AsyncGenerator[tuple[int, GenerateChunk], None]:
+        """The chunks of all choices, as they come."""
+        queue: asyncio.Queue[tuple[int, GenerateChunk] | Exception | None] = asyncio.Queue()
+
+        async def pump(index: int, answer: Answer) -> None:
+            try:
+                async with aclosing(self._dispatcher.generate(context, answer)) as chunks:
+                    async for chunk in chunks:
+                        queue.put_nowait((index, chunk))
+                queue.put_nowait(None)
+            except Exception as error:  # carried to the reader below
+                queue.put_nowait(error)
+
+        pumps = [asyncio.create_task(pump(*item)) for item in enumerate(answers)]
+        try:
+            running = len(pumps)
+            while running:
+                item = await queue.get()
+                if item is None:
+                    running -= 1
+                elif isinstance(item, Exception):
+                    raise item
+                else:
+                    yield item
+        finally:
+            for task in pumps:
+                task.cancel()
+            await asyncio.gather(*pumps, return_exceptions=True)
+
+    def _prompt(self, context: RequestContext, prompt: Any) -> Prompt:
+        placeholders = prompt.get("mm_placeholders", {}).get("image", [])
+        spans = [
+            VisualSpan(
+                offset=place.offset,
+                num_tokens=place.length,
+                key=visual_key(
+                    tenant=context.tenant,
+                    model=self._model_identity,
+                    content_hash=pending.picture.content_hash,
+                    num_visual_tokens=place.length,
+                ),
+            )
+            for place, pending in zip(placeholders, context.pictures, strict=True)
+        ]
+        return Prompt(
+            token_ids=prompt["prompt_token_ids"],
+            visual_spans=spans,
+            cache_salt=cache_salt(context.tenant),
+        )
+
+
+def _choices(sampling: SamplingParams) -> list[SamplingParams]:
+    """One single-answer copy per choice, seeded as vLLM seeds them."""
+    choices = []
+    for index in range(sampling.n):
+        choice = copy(sampling)
+        choice.n = 1
+        if sampling.seed is not None:
+            choice.seed = sampling.seed + index
+        choices.append(choice)
+    return choices
+
+
+class _Outputs:
+    """Turns chunks into vLLM's outputs: deltas, or one final output of all choices."""
+
+    def __init__(self, request_id: str, prompt: Any, sampling: SamplingParams) -> None:
+        self._request_id = request_id
+        self._prompt = prompt
+        self._deltas = sampling.output_kind == RequestOutputKind.DELTA
+        self._choices = [_empty_choice(index) for index in range(sampling.n)]
+        self._unfinished = sampling.n
+        self._prompt_logprobs: Any = None
+        self._num_cached_tokens: int | None = None
+
+    def add(self, index: int, chunk: GenerateChunk) -> RequestOutput | None:
+        delta = _completion(index, chunk)
+        if chunk.HasField("prompt_logprobs"):
+            self._prompt_logprobs = decode_logprobs(chunk.prompt_logprobs)
+        if self._num_cached_tokens is None and chunk.HasField("num_cached_tokens"):
+            self._num_cached_tokens = chunk.num_cached_tokens
+        if delta.finish_reason is not None:
+            self._unfinished -= 1
+        if self._deltas:
+            return self._output([delta])
+        _append(self._choices[index], delta)
+        return None if self._unfinished else self._output(self._choices)
+
+    def _output(self, completions: list[CompletionOutput]) -> RequestOutput:
+        return RequestOutput(
+            request_id=self._request_id,
+            prompt=self._prompt.get("prompt"),
+            prompt_token_ids=self._prompt["prompt_token_ids"],
+            prompt_logprobs=self._prompt_logprobs,
+            outputs=completions,
+            finished=self._unfinished == 0,
+            num_cached_tokens=self._num_cached_tokens,
+        )
+
+
+def _empty_choice(index: int) -> CompletionOutput:
+    return CompletionOutput(
+        index=index, text="", token_ids=[], cumulative_logprob=None, logprobs=None
+    )
+
+
+def _completion(index: int, chunk: GenerateChunk) -> CompletionOutput:
+    return CompletionOutput(
+        index=index,
+        text=chunk.text,
+        token_ids=list(chunk.token_ids),
+        cumulative_logprob=chunk.cumulative_logprob
+        if chunk.HasField("cumulative_logprob")
+        else None,
+        logprobs=decode_logprobs(chunk.logprobs) if chunk.HasField("logprobs") else None,  # type: ignore[arg-type]
+        finish_reason=chunk.finish_reason or None,
+        stop_reason=decode_value(chunk.stop_reason) if chunk.HasField("stop_reason") else None,
+    )
+
+
+def _append(whole: CompletionOutput, delta: CompletionOutput) -> None:
+    whole.text += delta.text
+    whole.token_ids = [*whole.token_ids, *delta.token_ids]
+    if delta.logprobs is not None:
+        whole.logprobs = [*(whole.logprobs or []), *delta.logprobs]
+    whole.cumulative_logprob = delta.cumulative_logprob
+    whole.finish_reason = delta.finish_reason
+    whole.stop_reason = delta.stop_reason
+
+
+def _refuse_the_rest(client: Any) -> None:
+    """Sleep, LoRA, profiling and so on: no route that we serve leads to them."""
+    for name in client.__abstractmethods__:
+
+        async def refuse(*_: Any, _name: str = name, **__: Any) -> Any:
+            raise NotFoundError(f"{_name} is not served")
+
+        setattr(client, name, refuse)
+    abc.update_abstractmethods(client)
+
+
+_refuse_the_rest(GatewayEngineClient)

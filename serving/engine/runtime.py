@@ -1,0 +1,234 @@
+"""One vLLM engine inside an instance: prefill, generate, release."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from typing import Any
+
+import torch
+from vllm.exceptions import GracefulHTTPError, VLLMClientError
+from vllm.inputs import EngineInput, MultiModalInput, TokensInput
+from vllm.multimodal.inputs import (
+    MultiModalBatchedField,
+    MultiModalFieldElem,
+    MultiModalKwargsItem,
+    MultiModalKwargsItems,
+    PlaceholderRange,
+)
+from vllm.outputs import RequestOutput
+from vllm.sampling_params import RequestOutputKind, SamplingParams
+from vllm.usage.usage_lib import UsageContext
+from vllm.v1.engine.async_llm import AsyncLLM
+from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
+
+from saccade.serving.config.settings import Settings
+from saccade.serving.engine.args import instance_engine_args
+from saccade.serving.engine.codec import (
+    decode_sampling,
+    decode_value,
+    encode_logprobs,
+    encode_value,
+)
+from saccade.serving.transport.instance_pb2 import GenerateChunk, GenerateRequest, Prompt
+
+# Hand-overs whose use is remembered, so that none is pulled or released twice.
+MAX_REMEMBERED_HANDOVERS = 65536
+
+
+class EngineFailedError(Exception):
+    """The engine could not serve the request; another instance may."""
+
+
+class RejectedError(Exception):
+    """The engine refuses the request as it is."""
+
+
+class LLMRuntime:
+    """Owns the engine. Loading blocks for many seconds: call `load` in a thread."""
+
+    def __init__(self, settings: Settings, engine: AsyncLLM) -> None:
+        self._engine = engine
+        self._lease_s = settings.engine.kv_lease_s
+        self._max_model_len = settings.model.max_model_len
+        self._dtype = engine.model_config.dtype
+        self._used_handovers: OrderedDict[tuple[str, str], None] = OrderedDict()
+
+    @classmethod
+    def load(cls, settings: Settings) -> "LLMRuntime":
+        config = instance_engine_args(settings).create_engine_config(UsageContext.API_SERVER)
+        return cls(settings, AsyncLLM.from_vllm_config(config, disable_log_stats=True))
+
+    async def prefill(
+        self, request_key: str, prompt: Prompt, visual_tokens: Sequence[torch.Tensor] = ()
+    ) -> tuple[bytes, float]:
+        """Fill the KV cache and hold it.
+
+        Not a copy of the request: one token is sampled and thrown away, so nothing that shapes or
+        reports the sampling (n, minimum length, grammar, penalties, log-probabilities) applies.
+
+        Returns:
+            The hand-over for the instance that decodes, and its lease in seconds.
+        """
+        sampling = SamplingParams(
+            n=1,
+            max_tokens=1,
+            min_tokens=0,
+            temperature=0.0,
+            detokenize=False,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+            extra_args={"kv_transfer_params": {"do_remote_decode": True}},
+        )
+        final: RequestOutput | None = None
+        async for output in self._run(request_key, prompt, visual_tokens, sampling):
+            final = output
+        if final is None or not final.kv_transfer_params:
+            raise EngineFailedError("the prefill ended without a hand-over")
+        return encode_value(final.kv_transfer_params), float(self._lease_s)
+
+    async def generate(
+        self, request: GenerateRequest, visual_tokens: Sequence[torch.Tensor]
+    ) -> AsyncGenerator[GenerateChunk, None]:
+        """Generate, from a hand-over when there is one.
+
+        Raises:
+            EngineFailedError: also for a hand-over that was used before.
+            RejectedError: vLLM refuses prompt or parameters.
+        """
+        sampling = decode_sampling(request.sampling)
+        sampling.output_kind = RequestOutputKind.DELTA
+        sampling.extra_args = None
+        if request.handover:
+            params = decode_value(request.handover)
+            if not self._use(params):
+                raise EngineFailedError("this hand-over was pulled or released before")
+            sampling.extra_args = {"kv_transfer_params": params}
+        runs = self._run(request.request_key, request.prompt, visual_tokens, sampling)
+        async with aclosing(runs) as outputs:
+            async for output in outputs:
+                yield _chunk(output)
+
+    async def release(self, request_key: str, handover: bytes) -> bool:
+        """Let the prefilling instance free the blocks; False when they were pulled already."""
+        params = decode_value(handover)
+        if not self._use(params):
+            return False
+        await self._engine.notify_kv_transfer_request_rejected(request_key, params)
+        return True
+
+    async def check(self) -> None:
+        """Raises EngineFailedError when the engine is dead."""
+        try:
+            await self._engine.check_health()
+        except EngineDeadError as error:
+            raise EngineFailedError("the engine process is dead") from error
+
+    @property
+    def num_unfinished(self) -> int:
+        """Requests that the engine has not ended."""
+        return int(self._engine.output_processor.get_num_unfinished_requests())
+
+    def shutdown(self, timeout_s: float) -> None:
+        self._engine.shutdown(timeout=timeout_s)
+
+    async def _run(
+        self,
+        request_key: str,
+        prompt: Prompt,
+        visual_tokens: Sequence[torch.Tensor],
+        sampling: SamplingParams,
+    ) -> AsyncGenerator[RequestOutput, None]:
+        engine_input = self._engine_input(prompt, visual_tokens)
+        try:
+            async with aclosing(
+                self._engine.generate(engine_input, sampling, request_key)
+            ) as outputs:
+                async for output in outputs:
+                    yield output
+        except (VLLMClientError, GracefulHTTPError, ValueError) as error:
+            raise RejectedError(str(error)) from error
+        except (EngineDeadError, EngineGenerateError) as error:
+            raise EngineFailedError(str(error) or type(error).__name__) from error
+        except asyncio.CancelledError:
+            raise
+
+    def _engine_input(self, prompt: Prompt, visual_tokens: Sequence[torch.Tensor]) -> EngineInput:
+        token_ids = list(prompt.token_ids)
+        spans = list(prompt.visual_spans)
+        if not spans:
+            text = TokensInput(type="token", prompt_token_ids=token_ids)
+            if prompt.cache_salt:
+                text["cache_salt"] = prompt.cache_salt
+            return text
+        _check_visual_tokens(
+            [span.num_tokens for span in spans], visual_tokens, self._engine.model_config
+        )
+        picture = MultiModalInput(
+            type="multimodal",
+            prompt_token_ids=token_ids,
+            mm_kwargs=MultiModalKwargsItems(
+                {"image": [_item(tokens.to(self._dtype)) for tokens in visual_tokens]}
+            ),
+            mm_hashes={"image": [span.key for span in spans]},
+            mm_placeholders={
+                "image": [
+                    PlaceholderRange(offset=span.offset, length=span.num_tokens) for span in spans
+                ]
+            },
+        )
+        if prompt.cache_salt:
+            picture["cache_salt"] = prompt.cache_salt
+        return picture
+
+    def _use(self, params: dict[str, Any]) -> bool:
+        """Note that a hand-over is used; False when it was before."""
+        identity = (str(params["remote_engine_id"]), str(params["remote_request_id"]))
+        if identity in self._used_handovers:
+            return False
+        self._used_handovers[identity] = None
+        if len(self._used_handovers) > MAX_REMEMBERED_HANDOVERS:
+            self._used_handovers.popitem(last=False)
+        return True
+
+
+def _check_visual_tokens(
+    counts: Sequence[int], visual_tokens: Sequence[torch.Tensor], model_config: Any
+) -> None:
+    """Nothing unchecked may reach the engine: a wrong shape kills its process, and NaN passes."""
+    hidden = model_config.get_inputs_embeds_size()
+    if len(counts) != len(visual_tokens):
+        raise RejectedError(f"{len(visual_tokens)} pictures for {len(counts)} places")
+    for index, (count, tokens) in enumerate(zip(counts, visual_tokens, strict=True)):
+        if tuple(tokens.shape) != (count, hidden):
+            raise RejectedError(
+                f"picture {index}: visual tokens of shape {tuple(tokens.shape)}, "
+                f"[{count}, {hidden}] expected"
+            )
+        if not bool(torch.isfinite(tokens).all()):
+            raise RejectedError(f"picture {index}: visual tokens that are not finite")
+
+
+def _item(tokens: torch.Tensor) -> MultiModalKwargsItem:
+    element = MultiModalFieldElem(data=tokens, field=MultiModalBatchedField())
+    return MultiModalKwargsItem({"image_embeds": element})
+
+
+def _chunk(output: RequestOutput) -> GenerateChunk:
+    completion = output.outputs[0]
+    chunk = GenerateChunk(
+        token_ids=completion.token_ids,
+        text=completion.text,
+        finish_reason=completion.finish_reason or "",
+    )
+    if completion.stop_reason is not None:
+        chunk.stop_reason = encode_value(completion.stop_reason)
+    if completion.logprobs is not None:
+        chunk.logprobs = encode_logprobs(completion.logprobs)
+    if completion.cumulative_logprob is not None:
+        chunk.cumulative_logprob = completion.cumulative_logprob
+    # With deltas, vLLM sends them once and an empty list from then on.
+    if output.prompt_logprobs:
+        chunk.prompt_logprobs = encode_logprobs(output.prompt_logprobs)
+    if output.num_cached_tokens is not None:
+        chunk.num_cached_tokens = output.num_cached_tokens
+    return chunk
