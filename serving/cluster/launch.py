@@ -1,0 +1,234 @@
+"""Start Ray and the instances, watch them, and stop them again."""
+
+import asyncio
+import contextlib
+import logging
+import math
+import signal
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import ray
+from ray.exceptions import RayActorError, RayError, RayTaskError
+
+from saccade.scheduler.cluster import Role
+from saccade.scheduler.roles import initial_roles
+from saccade.serving.cluster.remote import RemoteInstance
+from saccade.serving.config.settings import Settings
+from saccade.serving.gateway.instances import Instance, InstanceError, Instances
+from saccade.serving.instance.actor import InstanceActor, InstanceFacts, InstanceSpec
+
+log = logging.getLogger(__name__)
+
+NAMESPACE = "saccade"
+CHECK_INTERVAL_S = 2.0
+
+Progress = Callable[[str, str], None]
+"""Called with an instance's name and what it is doing."""
+
+
+class StartError(Exception):
+    """The cluster could not start; the message says which part, and why."""
+
+
+class Cluster:
+    """Ray, and the instances on it. Use as `async with`."""
+
+    def __init__(
+        self, settings: Settings, instances: Instances, on_check: Callable[[str, bool], None]
+    ) -> None:
+        """`on_check` hears every few seconds which instances answer."""
+        self._settings = settings
+        self._on_check = on_check
+        self._actors: dict[str, Any] = {}
+        self._remotes: dict[str, RemoteInstance] = {}
+        self._watcher: asyncio.Task[None] | None = None
+        self.instances = instances
+
+    async def start(self, progress: Progress) -> None:
+        """Start everything; returns when every instance has loaded.
+
+        Raises:
+            StartError: an instance failed or took too long.
+        """
+        progress("ray", "starting")
+        await _unhurried(asyncio.to_thread(_start_ray, self._settings))
+        _take_back_signals()
+        progress("ray", "ready")
+        specs = _specs(self._settings)
+        roles = initial_roles({spec.name: spec.resident for spec in specs})
+        for spec in specs:
+            progress(spec.name, "starting its process")
+            self._actors[spec.name] = _create(spec, self._settings)
+        await self._start_instances(specs, roles, progress)
+        self._watcher = asyncio.create_task(self._watch())
+
+    async def stop(self) -> None:
+        """Stop the instances, then Ray; whatever does not stop in time is killed."""
+        if self._watcher is not None:
+            self._watcher.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._watcher
+        for remote in self._remotes.values():
+            await remote.close()
+        timeout_s = self._settings.cluster.stop_timeout_s
+        stops = [actor.stop.remote(timeout_s / 2) for actor in self._actors.values()]
+        if stops:
+            await asyncio.wait(
+                [asyncio.ensure_future(_quietly(s)) for s in stops], timeout=timeout_s
+            )
+        for actor in self._actors.values():
+            with contextlib.suppress(RayError):
+                ray.kill(actor)
+        await asyncio.to_thread(ray.shutdown)
+
+    async def _start_instances(
+        self, specs: list[InstanceSpec], roles: dict[str, frozenset[Role]], progress: Progress
+    ) -> None:
+        """All at once; the first that fails ends the others' start."""
+        starts = [
+            asyncio.create_task(self._start_instance(spec, roles[spec.name], progress))
+            for spec in specs
+        ]
+        try:
+            await asyncio.gather(*starts)
+        finally:
+            for start in starts:
+                start.cancel()
+            await asyncio.wait(starts)
+
+    async def _start_instance(
+        self, spec: InstanceSpec, roles: frozenset[Role], progress: Progress
+    ) -> None:
+        actor = self._actors[spec.name]
+        started = actor.start.remote()
+        waiter = asyncio.ensure_future(_result(started))
+        deadline = time.monotonic() + self._settings.cluster.start_timeout_s
+        try:
+            while not (await asyncio.wait({waiter}, timeout=0.5))[0]:
+                if phase := await _phase(actor):
+                    progress(spec.name, phase)
+                if time.monotonic() > deadline:
+                    limit_s = self._settings.cluster.start_timeout_s
+                    raise StartError(
+                        f"{spec.name} was not ready after {limit_s:g} s (cluster.start_timeout_s)"
+                    )
+            facts: InstanceFacts = waiter.result()
+        except RayError as error:
+            raise StartError(f"{spec.name} could not start.\n  {_cause(error)}") from None
+        finally:
+            waiter.cancel()
+        remote = RemoteInstance(spec.name, actor, facts.grpc_address)
+        self._remotes[spec.name] = remote
+        self.instances[spec.name] = Instance(spec.name, remote, spec.resident, roles)
+        progress(spec.name, f"ready (process {facts.pid})")
+
+    async def _watch(self) -> None:
+        """Take an instance out as soon as it does not answer."""
+        while True:
+            await asyncio.gather(*(self._check(name) for name in self._remotes))
+            await asyncio.sleep(CHECK_INTERVAL_S)
+
+    async def _check(self, name: str) -> None:
+        instance = self.instances[name]
+        try:
+            await self._remotes[name].check()
+        except InstanceError as error:
+            if instance.alive:
+                log.error("instance %s is gone: %s", name, error.reason)
+            instance.alive = False
+        self._on_check(name, instance.alive)
+
+
+def _specs(settings: Settings) -> list[InstanceSpec]:
+    return [
+        InstanceSpec(
+            name=f"{name}-{index}",
+            resident=frozenset(group.roles),
+            threads=group.threads,
+            device="cuda" if group.gpus else "cpu",
+            settings=settings,
+        )
+        for name, group in settings.instances.items()
+        for index in range(group.replicas)
+    ]
+
+
+def _create(spec: InstanceSpec, settings: Settings) -> Any:
+    group = settings.instances[spec.name.rpartition("-")[0]]
+    actor = ray.remote(InstanceActor).options(
+        name=spec.name,
+        num_cpus=group.cpus,
+        num_gpus=group.gpus,
+        max_concurrency=4096,
+    )
+    return actor.remote(spec)
+
+
+def _start_ray(settings: Settings) -> None:
+    cluster = settings.cluster
+    common: dict[str, Any] = {
+        "namespace": NAMESPACE,
+        "log_to_driver": False,
+        "logging_level": logging.ERROR,
+    }
+    if cluster.address:
+        try:
+            ray.init(address=cluster.address, **common)
+        except (ConnectionError, RayError, RuntimeError) as error:
+            raise StartError(f"no Ray cluster at {cluster.address}: {error}") from None
+        return
+    groups = settings.instances.values()
+    ray.init(
+        address="local",
+        num_cpus=max(1, math.ceil(sum(group.cpus * group.replicas for group in groups))),
+        include_dashboard=False,
+        object_store_memory=cluster.object_store_bytes,
+        **common,
+    )
+
+
+def _take_back_signals() -> None:
+    """Ray puts a crash handler on SIGTERM, which ends the process three seconds later."""
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.getsignal(number))
+
+
+async def _unhurried(work: Awaitable[None]) -> None:
+    """Finish `work` even when cancelled: half a Ray cannot be stopped."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await task
+        raise
+
+
+async def _result(reference: Any) -> Any:
+    return await reference
+
+
+async def _quietly(reference: Any) -> None:
+    with contextlib.suppress(RayError):
+        await reference
+
+
+async def _phase(actor: Any) -> str | None:
+    """What the instance is doing; None when it is too busy to say, or gone."""
+    try:
+        async with asyncio.timeout(1.0):
+            phase: str = await actor.phase.remote()
+            return phase
+    except (TimeoutError, RayError):
+        return None
+
+
+def _cause(error: RayError) -> str:
+    if isinstance(error, RayTaskError):
+        return str(error.cause)
+    if isinstance(error, RayActorError):
+        return f"Its process died: {error}"
+    return str(error)

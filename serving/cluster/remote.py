@@ -1,0 +1,102 @@
+"""Calls to an instance: Ray for encoding and staging, gRPC for tokens."""
+
+from collections.abc import AsyncGenerator, Sequence
+from typing import Any, NoReturn
+
+import grpc
+import ray
+from ray.exceptions import RayActorError, RayError, RayTaskError
+
+from saccade.serving.errors import InvalidRequestError, SaccadeError
+from saccade.serving.gateway.instances import Encoded, InstanceError
+from saccade.serving.transport.channel import open_channel
+from saccade.serving.transport.instance_pb2 import (
+    GenerateChunk,
+    GenerateRequest,
+    PrefillRequest,
+    Prompt,
+    ReleaseRequest,
+)
+from saccade.serving.transport.instance_pb2_grpc import InstanceStub
+
+
+class RemoteInstance:
+    """Implements `serving.gateway.instances.InstanceClient`."""
+
+    def __init__(self, name: str, actor: Any, grpc_address: str | None) -> None:
+        self._name = name
+        self._actor = actor
+        self._channel = open_channel(grpc_address) if grpc_address else None
+        self._stub: Any = InstanceStub(self._channel) if self._channel else None
+
+    async def encode(self, data: bytes, param: str) -> Encoded:
+        reference, times_reference = self._actor.encode.options(num_returns=2).remote(data)
+        try:
+            times = await times_reference
+        except RayError as error:
+            self._raise(error, param)
+        finally:
+            # Does nothing to a call that is done.
+            ray.cancel(times_reference)
+        return Encoded(reference, times.num_visual_tokens, times.preprocess_ms, times.encode_ms)
+
+    async def stage_visual_tokens(self, request_key: str, references: Sequence[Any]) -> None:
+        try:
+            await self._actor.stage_visual_tokens.remote(request_key, *references)
+        except RayError as error:
+            self._raise(error, None)
+
+    async def prefill(self, request_key: str, prompt: Prompt) -> tuple[bytes, float]:
+        try:
+            reply = await self._stub.Prefill(PrefillRequest(request_key=request_key, prompt=prompt))
+        except grpc.aio.AioRpcError as error:
+            self._raise_rpc(error)
+        return reply.handover, reply.lease_s
+
+    async def generate(self, request: GenerateRequest) -> AsyncGenerator[GenerateChunk, None]:
+        call = self._stub.Generate(request)
+        finished = False
+        try:
+            async for chunk in call:
+                finished = bool(chunk.finish_reason)
+                yield chunk
+        except grpc.aio.AioRpcError as error:
+            self._raise_rpc(error)
+        finally:
+            # A reader who leaves early ends the request in the engine; a no-op when it is done.
+            call.cancel()
+        if not finished:
+            raise InstanceError(self._name, "the stream of tokens ended without a finish reason")
+
+    async def release(self, request_key: str, handover: bytes) -> bool:
+        try:
+            reply = await self._stub.Release(
+                ReleaseRequest(request_key=request_key, handover=handover)
+            )
+        except grpc.aio.AioRpcError as error:
+            self._raise_rpc(error)
+        released: bool = reply.released
+        return released
+
+    async def check(self) -> None:
+        """Raises InstanceError when the actor or its engine is dead."""
+        try:
+            await self._actor.check.remote()
+        except RayError as error:
+            self._raise(error, None)
+
+    async def close(self) -> None:
+        if self._channel:
+            await self._channel.close()
+
+    def _raise(self, error: RayError, param: str | None) -> NoReturn:
+        cause = error.cause if isinstance(error, RayTaskError) else error
+        if isinstance(cause, SaccadeError):
+            raise type(cause)(cause.message, param=param, code=cause.code) from None
+        reason = "its process is gone" if isinstance(error, RayActorError) else str(cause)
+        raise InstanceError(self._name, reason) from error
+
+    def _raise_rpc(self, error: grpc.aio.AioRpcError) -> NoReturn:
+        if error.code() == grpc.StatusCode.INVALID_ARGUMENT:
+            raise InvalidRequestError(error.details() or "the engine refuses the request") from None
+        raise InstanceError(self._name, f"{error.code().name}: {error.details()}") from error

@@ -1,0 +1,199 @@
+"""The Ray actor: one instance, with a vision encoder, a vLLM engine, or both."""
+
+import asyncio
+import json
+import os
+import socket
+import tempfile
+from collections import deque
+from dataclasses import dataclass
+from multiprocessing import resource_tracker
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import ray
+
+from saccade.scheduler.cluster import Role
+from saccade.serving.config.settings import Settings
+from saccade.serving.engine.environment import prepare_environment
+
+if TYPE_CHECKING:
+    import torch
+
+LOG_LINES_IN_ERRORS = 12
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceSpec:
+    """What an instance is told when it is created."""
+
+    name: str
+    resident: frozenset[Role]
+    threads: int
+    device: str
+    """Of the vision encoder, as torch names it."""
+    settings: Settings
+
+    @property
+    def has_llm(self) -> bool:
+        return bool({"prefill", "decode"} & self.resident)
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceFacts:
+    """What an instance reports when it is ready."""
+
+    grpc_address: str | None
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class EncodeTimes:
+    num_visual_tokens: int
+    preprocess_ms: float
+    encode_ms: float
+
+
+class InstanceStartError(Exception):
+    """An instance could not start; the message has the reason and the end of its log."""
+
+
+class InstanceActor:
+    """Created by `serving.cluster.launch`. All methods run on the actor's one event loop."""
+
+    def __init__(self, spec: InstanceSpec) -> None:
+        prepare_environment(threads=spec.threads)
+        self._spec = spec
+        self._phase = "importing libraries"
+        self._encode: Any = None
+        self._runtime: Any = None
+        self._server: Any = None
+        self._staged: Any = None
+        # vLLM leaves its sockets behind.
+        self._sockets = tempfile.TemporaryDirectory(prefix="saccade-")
+        os.environ["VLLM_RPC_BASE_PATH"] = self._sockets.name
+
+    async def phase(self) -> str:
+        """What `start` is doing, for people who wait."""
+        return self._phase
+
+    async def start(self) -> InstanceFacts:
+        """Load what the roles need and listen.
+
+        Raises:
+            InstanceStartError: with the reason.
+        """
+        try:
+            if "encode" in self._spec.resident:
+                await self._start_encoder()
+            address = await self._start_llm() if self._spec.has_llm else None
+        except Exception as error:
+            raise InstanceStartError(_reason(error)) from None
+        self._phase = "ready"
+        return InstanceFacts(address, os.getpid())
+
+    async def encode(self, data: bytes) -> "tuple[torch.Tensor, EncodeTimes]":
+        """Visual tokens [n, hidden] of one picture, and how long it took."""
+        done = await self._encode.encode(data)
+        times = EncodeTimes(len(done.visual_tokens), done.preprocess_ms, done.encode_ms)
+        return done.visual_tokens, times
+
+    async def stage_visual_tokens(self, request_key: str, *visual_tokens: "torch.Tensor") -> None:
+        self._staged.put(request_key, visual_tokens)
+
+    async def check(self) -> None:
+        """Raises when the engine is dead."""
+        if self._runtime is not None:
+            await self._runtime.check()
+
+    async def stop(self, timeout_s: float) -> None:
+        """End calls, engine and threads; the process is left to Ray."""
+        if self._server is not None:
+            await self._server.stop(grace=0)
+        if self._encode is not None:
+            self._encode.close()
+        if self._runtime is not None:
+            await asyncio.to_thread(self._runtime.shutdown, timeout_s)
+        self._sockets.cleanup()
+        await asyncio.to_thread(_remove_semaphores)
+
+    async def _start_encoder(self) -> None:
+        from saccade.encoders.registry import ENCODERS
+        from saccade.serving.instance.encoding import EncodeStage
+
+        settings = self._spec.settings
+        self._phase = "loading vision tower"
+        dtype = settings.model.dtype
+        encoder = await asyncio.to_thread(
+            ENCODERS.load_encoder,
+            settings.model.path,
+            device=self._spec.device,
+            dtype=dtype if dtype != "auto" else _checkpoint_dtype(settings.model.path),
+        )
+        self._encode = EncodeStage(
+            encoder,
+            threads=self._spec.threads,
+            max_batch=settings.engine.max_encode_batch,
+            max_pixels=settings.media.max_pixels,
+        )
+
+    async def _start_llm(self) -> str:
+        host = ray.util.get_node_ip_address()
+        os.environ["VLLM_NIXL_SIDE_CHANNEL_HOST"] = host
+        os.environ["VLLM_NIXL_SIDE_CHANNEL_PORT"] = str(_free_port(host))
+        runtime_module = await asyncio.to_thread(_import_runtime)
+        from saccade.serving.instance.service import InstanceService, serve
+        from saccade.serving.instance.staging import StagedVisualTokens
+
+        settings = self._spec.settings
+        self._phase = "loading LLM"
+        self._runtime = await asyncio.to_thread(runtime_module.LLMRuntime.load, settings)
+        self._staged = StagedVisualTokens(settings.cluster.stage_timeout_s * 2)
+        service = InstanceService(self._runtime, self._staged)
+        self._server, address = await serve(service, host)
+        return address
+
+
+def _remove_semaphores() -> None:
+    """Let Python's resource tracker remove what an engine that was killed has left in shared
+    memory; Ray would end the tracker together with this process, before it gets to that."""
+    resource_tracker._resource_tracker._stop()  # type: ignore[attr-defined]
+
+
+def _import_runtime() -> Any:
+    from saccade.serving.engine import runtime
+
+    return runtime
+
+
+def _checkpoint_dtype(path: Path) -> str:
+    """The number format that the weights are stored in, as vLLM's `auto` takes it."""
+    config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    return str(config.get("dtype") or config.get("torch_dtype") or "float32")
+
+
+def _free_port(host: str) -> int:
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _reason(error: Exception) -> str:
+    """The error, and the lines of this process's log that explain it.
+
+    vLLM's engine process reports its own failure only there ("See root cause above").
+    """
+    tail = deque(_own_log_lines(), maxlen=LOG_LINES_IN_ERRORS)
+    text = f"{type(error).__name__}: {error}"
+    return "\n  | ".join([text, *tail])
+
+
+def _own_log_lines() -> list[str]:
+    # Ray points stderr of a worker at a file.
+    path = Path(f"/proc/{os.getpid()}/fd/2")
+    try:
+        lines = path.resolve().read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
+    return [line for line in lines if line.strip() and "Error" in line]

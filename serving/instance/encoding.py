@@ -1,0 +1,100 @@
+"""Stages preprocess and encode of an instance: pictures in, visual tokens out."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import torch
+
+from saccade.encoders.base import VisionEncoder
+from saccade.serving.media.decode import decode
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedPicture:
+    """Visual tokens [n, hidden] on the CPU, and the time that each stage took."""
+
+    visual_tokens: torch.Tensor
+    preprocess_ms: float
+    encode_ms: float
+
+
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    pixels: torch.Tensor
+    result: "asyncio.Future[torch.Tensor]" = field(default_factory=asyncio.Future)
+
+
+class EncodeStage:
+    """Preprocesses in threads and encodes in batches, both beside the event loop.
+
+    Pictures that arrive while a batch is being encoded form the next batch.
+    """
+
+    def __init__(
+        self, encoder: VisionEncoder, *, threads: int, max_batch: int, max_pixels: int
+    ) -> None:
+        self._encoder = encoder
+        self._max_batch = max_batch
+        self._max_pixels = max_pixels
+        self._waiting: asyncio.Queue[_Waiting] = asyncio.Queue()
+        self._preprocess_pool = ThreadPoolExecutor(threads, thread_name_prefix="preprocess")
+        self._encode_pool = ThreadPoolExecutor(1, thread_name_prefix="encode")
+        self._loop = asyncio.create_task(self._encode_batches())
+
+    async def encode(self, data: bytes) -> EncodedPicture:
+        """Encode one picture.
+
+        Raises:
+            InvalidRequestError: the pixels cannot be decoded.
+        """
+        started = time.perf_counter()
+        pixels = await self._in(self._preprocess_pool, lambda: self._preprocess(data))
+        preprocessed = time.perf_counter()
+        waiting = _Waiting(pixels)
+        self._waiting.put_nowait(waiting)
+        visual_tokens = await waiting.result
+        encoded = time.perf_counter()
+        return EncodedPicture(
+            visual_tokens, (preprocessed - started) * 1e3, (encoded - preprocessed) * 1e3
+        )
+
+    def close(self) -> None:
+        self._loop.cancel()
+        self._preprocess_pool.shutdown(wait=False, cancel_futures=True)
+        self._encode_pool.shutdown(wait=False, cancel_futures=True)
+
+    def _preprocess(self, data: bytes) -> torch.Tensor:
+        return self._encoder.preprocess([decode(data, self._max_pixels)])
+
+    async def _encode_batches(self) -> None:
+        while True:
+            batch = [await self._waiting.get()]
+            while len(batch) < self._max_batch and not self._waiting.empty():
+                batch.append(self._waiting.get_nowait())
+            # Whoever was cancelled meanwhile needs no encoding.
+            batch = [waiting for waiting in batch if not waiting.result.done()]
+            if batch:
+                await self._encode_batch(batch)
+
+    async def _encode_batch(self, batch: list[_Waiting]) -> None:
+        pixels = torch.cat([waiting.pixels for waiting in batch])
+        try:
+            encoded = await self._in(self._encode_pool, lambda: self._encoder.encode(pixels))
+        except Exception as error:
+            for waiting in batch:
+                if not waiting.result.done():
+                    waiting.result.set_exception(error)
+            return
+        for waiting, visual_tokens in zip(batch, encoded, strict=True):
+            if not waiting.result.done():
+                # Its own storage: a view would carry the whole batch to the next stage.
+                waiting.result.set_result(visual_tokens.to("cpu", copy=True))
+
+    async def _in(self, pool: ThreadPoolExecutor, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(pool, work)

@@ -1,0 +1,77 @@
+"""The gRPC service of an instance."""
+
+from collections.abc import AsyncIterator
+from typing import Any, NoReturn, TypeAlias
+
+import grpc
+
+from saccade.serving.engine.runtime import EngineFailedError, LLMRuntime, RejectedError
+from saccade.serving.instance.staging import StagedVisualTokens
+from saccade.serving.transport.channel import CHANNEL_OPTIONS
+from saccade.serving.transport.instance_pb2 import (
+    GenerateChunk,
+    GenerateRequest,
+    PrefillReply,
+    PrefillRequest,
+    ReleaseReply,
+    ReleaseRequest,
+)
+from saccade.serving.transport.instance_pb2_grpc import (
+    InstanceServicer,
+    add_InstanceServicer_to_server,
+)
+
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+
+
+class InstanceService(InstanceServicer):
+    """Translates calls and errors; the work is the runtime's.
+
+    A cancelled call raises CancelledError where it waits, which aborts the request in the engine.
+    """
+
+    def __init__(self, runtime: LLMRuntime, staged: StagedVisualTokens) -> None:
+        self._runtime = runtime
+        self._staged = staged
+
+    async def Prefill(self, request: PrefillRequest, context: Context) -> PrefillReply:  # noqa: N802
+        visual_tokens = self._staged.take(request.request_key)
+        try:
+            handover, lease_s = await self._runtime.prefill(
+                request.request_key, request.prompt, visual_tokens
+            )
+        except (RejectedError, EngineFailedError) as error:
+            await _abort(context, error)
+        return PrefillReply(handover=handover, lease_s=lease_s)
+
+    async def Generate(  # noqa: N802
+        self, request: GenerateRequest, context: Context
+    ) -> AsyncIterator[GenerateChunk]:
+        visual_tokens = self._staged.take(request.request_key)
+        try:
+            async for chunk in self._runtime.generate(request, visual_tokens):
+                yield chunk
+        except (RejectedError, EngineFailedError) as error:
+            await _abort(context, error)
+
+    async def Release(self, request: ReleaseRequest, context: Context) -> ReleaseReply:  # noqa: N802
+        try:
+            released = await self._runtime.release(request.request_key, request.handover)
+        except EngineFailedError as error:
+            await _abort(context, error)
+        return ReleaseReply(released=released)
+
+
+async def serve(service: InstanceService, host: str) -> tuple[grpc.aio.Server, str]:
+    """Start a server on a free port; returns it and its address."""
+    server = grpc.aio.server(options=CHANNEL_OPTIONS)
+    add_InstanceServicer_to_server(service, server)
+    port = server.add_insecure_port(f"{host}:0")
+    await server.start()
+    return server, f"{host}:{port}"
+
+
+async def _abort(context: Context, error: Exception) -> NoReturn:
+    rejected = isinstance(error, RejectedError)
+    code = grpc.StatusCode.INVALID_ARGUMENT if rejected else grpc.StatusCode.UNAVAILABLE
+    await context.abort(code, str(error))
