@@ -1,0 +1,298 @@
+"""Everything that happens to a request before vLLM's handlers see it.
+
+Authenticate, read and check the body, fetch and check pictures and put placeholders in their
+place, wait for room; then hand it on, with its context in a context variable.
+"""
+
+import asyncio
+import json
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from saccade.serving.api.admission import Admission
+from saccade.serving.api.asgi import App, ClientDisconnectedError, Message, Receive, Scope, Send
+from saccade.serving.api.envelope import error_body, send_error
+from saccade.serving.api.rewrite import ResponseRewriter
+from saccade.serving.api.sanitise import STRIPPED_HEADERS, num_answers, read_extension, stripped
+from saccade.serving.api.tenants import Tenants
+from saccade.serving.config.settings import Settings
+from saccade.serving.errors import (
+    DeadlineError,
+    InvalidRequestError,
+    OverloadedError,
+    SaccadeError,
+    TooLargeError,
+)
+from saccade.serving.gateway.context import (
+    PendingPicture,
+    RequestContext,
+    current_request,
+    pinned_placement,
+)
+from saccade.serving.gateway.metrics import GatewayMetrics
+from saccade.serving.media.fetch import MediaFetcher
+from saccade.serving.media.load import load_pictures
+from saccade.serving.media.parts import replace_parts
+
+# vLLM's handlers end within a few turns of the event loop once they hear that the client has left.
+ENDING_TIMEOUT_S = 5.0
+# Bodies above this are parsed in a thread.
+LARGE_BODY_BYTES = 64 * 2**10
+_OF_THE_BODY = frozenset({b"content-length", b"content-type", b"transfer-encoding"})
+
+
+class PicturePlaceholders(Protocol):
+    """What stands for a picture in the body that vLLM sees (`serving.engine.placeholder`)."""
+
+    def num_visual_tokens(self, width: int, height: int) -> int: ...
+
+    def part(self, num_visual_tokens: int) -> dict[str, Any]: ...
+
+
+@dataclass(slots=True, eq=False)
+class Guard:
+    """Wraps vLLM's app for the routes that take a body."""
+
+    settings: Settings
+    app: App
+    tenants: Tenants
+    admission: Admission
+    fetcher: MediaFetcher
+    placeholders: PicturePlaceholders | None
+    """None when no encode instance is configured: pictures are refused."""
+    metrics: GatewayMetrics
+    is_ready: Callable[[], bool]
+
+    async def generation(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Chat completions and completions."""
+        await self._serve(scope, receive, send, generates=True)
+
+    async def tokenization(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Tokenize and detokenize: the same checks, no room needed."""
+        await self._serve(scope, receive, send, generates=False)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send, *, generates: bool) -> None:
+        tenant = self.tenants.tenant_of(scope)
+        deadline = asyncio.get_running_loop().time() + self.settings.api.request_timeout_s
+        body = await self._read_body(receive, deadline)
+        extension = read_extension(body)
+        context = RequestContext(
+            key=uuid.uuid4().hex,
+            request_id=scope["state"]["request_id"],
+            tenant=tenant,
+            deadline=deadline,
+            explain=extension.explain,
+            pinned=pinned_placement.get(),
+        )
+        scope["state"]["context"] = context
+        rewriter = ResponseRewriter(_timed(send, self.metrics, context), context)
+        connection = _Connection(receive, rewriter)
+        work = self._answer(scope, body, context, connection, rewriter, generates=generates)
+        try:
+            async with asyncio.timeout_at(context.deadline):
+                await connection.unless_gone(work)
+        except TimeoutError:
+            limit_s = self.settings.api.request_timeout_s
+            await _fail(
+                send, rewriter, DeadlineError(f"The request was not done after {limit_s:g} s.")
+            )
+        except SaccadeError as error:
+            await _fail(send, rewriter, error)
+        finally:
+            if context.encoded is not None:
+                context.encoded.cancel()
+
+    async def _answer(
+        self,
+        scope: Scope,
+        body: dict[str, Any],
+        context: RequestContext,
+        connection: "_Connection",
+        rewriter: ResponseRewriter,
+        *,
+        generates: bool,
+    ) -> None:
+        weight = num_answers(body, self.settings.api.max_choices) if generates else 0
+        if generates and not self.is_ready() and context.pinned is None:
+            raise OverloadedError("The server is not ready.", retry_after_s=5)
+        body = await self._with_placeholders(stripped(body), context)
+        current_request.set(context)
+        inner = _inner_scope(scope, context, content := json.dumps(body).encode())
+        if not generates:
+            await self.app(inner, connection.replay(content), rewriter)
+            return
+        async with self.admission.slot(weight):
+            await self.app(inner, connection.replay(content), rewriter)
+
+    async def _with_placeholders(
+        self, body: dict[str, Any], context: RequestContext
+    ) -> dict[str, Any]:
+        messages = body.get("messages")
+        if messages is None:
+            return body
+        pictures = await load_pictures(messages, self.fetcher, self.settings.media)
+        if not pictures:
+            return body
+        if self.placeholders is None:
+            raise InvalidRequestError(
+                "This server has no encode instance, so it takes no pictures.",
+                param=pictures[0].param,
+                code="unsupported_content_part",
+            )
+        count = self.placeholders.num_visual_tokens
+        context.pictures = tuple(
+            PendingPicture(picture, count(picture.header.width, picture.header.height))
+            for picture in pictures
+        )
+        replacements = [
+            (pending.picture.part, self.placeholders.part(pending.num_visual_tokens))
+            for pending in context.pictures
+        ]
+        return body | {"messages": replace_parts(messages, replacements)}
+
+    async def _read_body(self, receive: Receive, deadline: float) -> dict[str, Any]:
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await _parse(await self._receive_all(receive))
+        except TimeoutError:
+            raise DeadlineError("The request body took too long to arrive.") from None
+
+    async def _receive_all(self, receive: Receive) -> bytes:
+        limit = self.settings.api.max_body_bytes
+        raw = bytearray()
+        more = True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise ClientDisconnectedError
+            raw += message.get("body", b"")
+            more = message.get("more_body", False)
+            if len(raw) > limit:
+                raise TooLargeError(
+                    f"The request body is larger than {limit} bytes (api.max_body_bytes)."
+                )
+        return bytes(raw)
+
+
+async def _parse(raw: bytes) -> dict[str, Any]:
+    try:
+        if len(raw) > LARGE_BODY_BYTES:
+            body = await asyncio.to_thread(_loads, raw)
+        else:
+            body = _loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise InvalidRequestError(
+            f"The request body is not valid JSON: {error}", code="invalid_json"
+        ) from None
+    if not isinstance(body, dict):
+        raise InvalidRequestError("The request body must be a JSON object.", code="invalid_json")
+    return body
+
+
+def _loads(raw: bytes) -> Any:
+    body = json.loads(raw)
+    if b"\\ud" in raw.lower():
+        # Half a surrogate pair is valid JSON, but no text; vLLM answers it with a 500.
+        json.dumps(body, ensure_ascii=False).encode()
+    return body
+
+
+class _Connection:
+    """The client's side after its body was read: it may only leave."""
+
+    def __init__(self, receive: Receive, rewriter: ResponseRewriter) -> None:
+        self._gone = asyncio.ensure_future(_until_disconnect(receive))
+        self._rewriter = rewriter
+        self._over = asyncio.Event()
+        self._num_listening = 0
+
+    async def unless_gone(self, work: Awaitable[None]) -> None:
+        """Run `work`; cancel it, and all stages with it, when the client leaves.
+
+        Raises:
+            ClientDisconnectedError: it left.
+        """
+        task = asyncio.ensure_future(work)
+        try:
+            await asyncio.wait({task, self._gone}, return_when=asyncio.FIRST_COMPLETED)
+            if not task.done():
+                raise ClientDisconnectedError
+            task.result()
+        finally:
+            if not task.done():
+                await self._end(task)
+            self._gone.cancel()
+
+    async def _end(self, task: "asyncio.Task[None]") -> None:
+        """vLLM answers in tasks of its own, which a cancellation from here would leave running:
+        it ends them itself when it hears that the client has left."""
+        self._rewriter.mute()
+        self._over.set()
+        if self._num_listening:
+            await asyncio.wait({task}, timeout=ENDING_TIMEOUT_S)
+        task.cancel()
+        await asyncio.wait({task})
+
+    def replay(self, body: bytes) -> Receive:
+        """A `receive` that gives the body once, and then waits for the end of the request."""
+        sent = False
+
+        async def receive() -> Message:
+            nonlocal sent
+            if not sent:
+                sent = True
+                return {"type": "http.request", "body": body, "more_body": False}
+            self._num_listening += 1
+            try:
+                await self._over.wait()
+            finally:
+                self._num_listening -= 1
+            return {"type": "http.disconnect"}
+
+        return receive
+
+
+async def _until_disconnect(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _fail(send: Send, rewriter: ResponseRewriter, error: SaccadeError) -> None:
+    if not rewriter.started:
+        await send_error(send, error)
+    elif not rewriter.finished:
+        await rewriter.fail_stream(error_body(error))
+
+
+def _inner_scope(scope: Scope, context: RequestContext, content: bytes) -> Scope:
+    """The request as vLLM may see it: our body and our id, none of its steering headers."""
+    headers = [
+        (name, value)
+        for name, value in scope["headers"]
+        if name not in STRIPPED_HEADERS | _OF_THE_BODY
+    ]
+    headers += [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(content)).encode()),
+        (b"x-request-id", context.key.encode()),
+    ]
+    return {**scope, "headers": headers, "state": {}}
+
+
+def _timed(send: Send, metrics: GatewayMetrics, context: RequestContext) -> Send:
+    """Observes the time to the first token, of streamed answers."""
+    arrived = time.perf_counter()
+    waiting = True
+
+    async def timed(message: Message) -> None:
+        nonlocal waiting
+        if waiting and b'"choices":[{' in message.get("body", b""):
+            waiting = False
+            modality = "image" if context.pictures else "text"
+            metrics.ttft.labels(modality).observe(time.perf_counter() - arrived)
+        await send(message)
+
+    return timed

@@ -1,0 +1,68 @@
+"""What the gateway knows about one HTTP request, carried beside vLLM's own request object."""
+
+import asyncio
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from saccade.scheduler.placement import Placement
+from saccade.serving.errors import SaccadeError
+from saccade.serving.media.load import Picture
+
+Stage = Literal["preprocess", "encode", "prefill", "decode"]
+STAGES: tuple[Stage, ...] = ("preprocess", "encode", "prefill", "decode")
+
+
+@dataclass(frozen=True, slots=True)
+class StageRecord:
+    """One stage of one request, as `"explain": true` shows it."""
+
+    stage: Stage
+    instance: str
+    ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class PendingPicture:
+    """A checked picture and the number of visual tokens that it will become."""
+
+    picture: Picture
+    num_visual_tokens: int
+
+
+@dataclass(slots=True, eq=False)
+class RequestContext:
+    """One HTTP request on its way; lives until its response is complete."""
+
+    key: str
+    """Ours and unique; a client's x-request-id may repeat."""
+    request_id: str
+    tenant: str
+    deadline: float
+    """On the event loop's clock, seconds."""
+    explain: bool = False
+    pictures: tuple[PendingPicture, ...] = ()
+    pinned: Placement | None = None
+    """Set by the warm-up, which has to reach every instance."""
+    records: list[StageRecord] = field(default_factory=list)
+    error: SaccadeError | None = None
+    """What ended the request after its response had begun."""
+    encoded: "asyncio.Task[list[Any]] | None" = None
+    """References to the visual tokens, encoded once for all choices."""
+
+    @property
+    def num_visual_tokens(self) -> int:
+        return sum(pending.num_visual_tokens for pending in self.pictures)
+
+    def record(self, stage: Stage, instance: str, ms: float) -> None:
+        self.records.append(StageRecord(stage, instance, round(ms, 3)))
+
+    def explanation(self) -> dict[str, Any]:
+        """The `saccade` object of a response."""
+        ordered = sorted(self.records, key=lambda record: STAGES.index(record.stage))
+        stages = [{"stage": r.stage, "instance": r.instance, "ms": r.ms} for r in ordered]
+        return {"request_key": self.key, "tenant": self.tenant, "stages": stages}
+
+
+current_request: ContextVar[RequestContext] = ContextVar("current_request")
+pinned_placement: ContextVar[Placement | None] = ContextVar("pinned_placement", default=None)

@@ -1,0 +1,318 @@
+"""Takes one answer through its stages: encode, prefill, hand-over, decode.
+
+Knows instances by their protocol only (`serving.gateway.instances`); neither Ray nor vLLM.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from saccade.scheduler.placement import NoInstanceError, Placement, least_loaded, place
+from saccade.serving.errors import InternalError, InvalidRequestError, OverloadedError
+from saccade.serving.gateway.context import PendingPicture, RequestContext
+from saccade.serving.gateway.handover import Handover
+from saccade.serving.gateway.instances import Instance, InstanceError, Instances
+from saccade.serving.gateway.metrics import GatewayMetrics
+from saccade.serving.transport.instance_pb2 import GenerateChunk, GenerateRequest, Prompt
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+# A prefill is repeated when its hand-over fails before the first token.
+MAX_PREFILLS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer to generate."""
+
+    key: str
+    """Unique among all answers of all requests."""
+    prompt: Prompt
+    sampling: bytes
+    """vLLM's SamplingParams as msgpack."""
+    one_instance: bool = False
+    """Prefill and decode may not be split: prompt log-probabilities are asked for."""
+
+
+class Dispatcher:
+    """Places answers on instances and moves what they need from stage to stage."""
+
+    def __init__(
+        self,
+        instances: Instances,
+        metrics: GatewayMetrics,
+        *,
+        stage_timeout_s: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.instances = instances
+        self._metrics = metrics
+        self._stage_timeout_s = stage_timeout_s
+        self._clock = clock
+        self._background: set[asyncio.Task[None]] = set()
+
+    async def generate(
+        self, context: RequestContext, answer: Answer
+    ) -> AsyncGenerator[GenerateChunk, None]:
+        """Yield the answer's tokens.
+
+        Raises:
+            OverloadedError: no instance serves a stage that is needed.
+            InternalError: an instance failed.
+        """
+        try:
+            async with aclosing(self._generate(context, answer)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+        except NoInstanceError as error:
+            if answer.one_instance:
+                raise InvalidRequestError(
+                    "Prompt log-probabilities are not served: no instance both prefills and "
+                    "decodes.",
+                    param="prompt_logprobs",
+                ) from error
+            raise OverloadedError(f"No instance serves {error.role} at the moment.") from error
+        except InstanceError as error:
+            log.warning("request %s: %s", context.key, error)
+            raise InternalError("An instance failed while working on this request.") from error
+
+    async def _generate(
+        self, context: RequestContext, answer: Answer
+    ) -> AsyncGenerator[GenerateChunk, None]:
+        references = await self._visual_tokens(context)
+        self._metrics.prompt_tokens.inc(len(answer.prompt.token_ids))
+        placement = context.pinned or place(
+            self.instances.views(), one_instance=answer.one_instance
+        )
+        run = self._split if placement.split else self._whole
+        async with aclosing(run(context, answer, placement, references)) as chunks:
+            async for chunk in chunks:
+                self._metrics.generation_tokens.inc(len(chunk.token_ids))
+                yield chunk
+
+    # Encode ------------------------------------------------------------------------------------
+
+    async def _visual_tokens(self, context: RequestContext) -> list[Any]:
+        """References to the visual tokens, in the order of the pictures; encoded once a request."""
+        if not context.pictures:
+            return []
+        if context.encoded is None:
+            context.encoded = asyncio.create_task(self._encode_all(context))
+        # The request's other answers go on when one is cancelled; the guard ends the task.
+        return await asyncio.shield(context.encoded)
+
+    async def _encode_all(self, context: RequestContext) -> list[Any]:
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [
+                    group.create_task(self._encode(context, pending))
+                    for pending in context.pictures
+                ]
+        except* Exception as failures:
+            first = failures.exceptions[0]
+        else:
+            return [task.result() for task in tasks]
+        raise first
+
+    async def _encode(self, context: RequestContext, pending: PendingPicture) -> Any:
+        pinned = context.pinned.encode if context.pinned else None
+        name = pinned or least_loaded(self.instances.views(), "encode").name
+        instance = self.instances[name]
+        with instance.working("encode"):
+            picture = pending.picture
+            encoded = await self._in_time(
+                name, "encode", instance.client.encode(picture.data, picture.param)
+            )
+        if encoded.num_visual_tokens != pending.num_visual_tokens:
+            # The prompt has room for exactly the number that was counted from the header.
+            raise InstanceError(
+                name,
+                f"{encoded.num_visual_tokens} visual tokens for {picture.param}, "
+                f"{pending.num_visual_tokens} expected",
+            )
+        context.record("preprocess", name, encoded.preprocess_ms)
+        context.record("encode", name, encoded.encode_ms)
+        self._metrics.stage_seconds.labels("preprocess").observe(encoded.preprocess_ms / 1e3)
+        self._metrics.stage_seconds.labels("encode").observe(encoded.encode_ms / 1e3)
+        self._metrics.visual_tokens.labels("in").inc(encoded.num_visual_tokens)
+        self._metrics.visual_tokens.labels("kept").inc(pending.num_visual_tokens)
+        return encoded.reference
+
+    # One instance ------------------------------------------------------------------------------
+
+    async def _whole(
+        self,
+        context: RequestContext,
+        answer: Answer,
+        placement: Placement,
+        references: list[Any],
+    ) -> AsyncGenerator[GenerateChunk, None]:
+        """Prefill and decode on one instance."""
+        instance = self.instances[placement.decode]
+        await self._stage(instance, answer.key, references)
+        request = self._request(answer)
+        started = self._clock()
+        first: float | None = None
+        with instance.working("decode"):
+            async with aclosing(instance.client.generate(request)) as chunks:
+                async for chunk in chunks:
+                    if first is None:
+                        first = self._clock()
+                        self._record(context, "prefill", instance.name, first - started)
+                    if chunk.finish_reason:
+                        self._record(context, "decode", instance.name, self._clock() - first)
+                    _refuse_error(instance.name, chunk)
+                    yield chunk
+
+    # Two instances -----------------------------------------------------------------------------
+
+    async def _split(
+        self,
+        context: RequestContext,
+        answer: Answer,
+        placement: Placement,
+        references: list[Any],
+    ) -> AsyncGenerator[GenerateChunk, None]:
+        """Prefill here, decode there; prefill again when a hand-over fails before a token."""
+        prefill, decode = self.instances[placement.prefill], self.instances[placement.decode]
+        for attempt in range(1, MAX_PREFILLS + 1):
+            if attempt > 1:
+                self._metrics.kv_retries.inc()
+            handover = await self._prefill(context, answer, prefill, decode, references)
+            try:
+                # The decode instance needs them too: it computes the prompt again by itself when
+                # it has to evict the sequence.
+                await self._stage(decode, answer.key, references)
+                if not handover.fresh(self._clock()):
+                    continue
+                async with aclosing(self._decode(context, answer, decode, handover)) as chunks:
+                    async for chunk in chunks:
+                        yield chunk
+                return
+            except _HandoverFailedError:
+                log.warning(
+                    "request %s: hand-over %s -> %s failed, attempt %d of %d",
+                    context.key, prefill.name, decode.name, attempt, MAX_PREFILLS,
+                )  # fmt: skip
+            finally:
+                if not handover.pulled:
+                    self._in_background(self._release(decode, answer.key, handover))
+        raise InstanceError(decode.name, f"the hand-over failed {MAX_PREFILLS} times")
+
+    async def _prefill(
+        self,
+        context: RequestContext,
+        answer: Answer,
+        prefill: Instance,
+        decode: Instance,
+        references: list[Any],
+    ) -> Handover:
+        await self._stage(prefill, answer.key, references)
+        started = self._clock()
+        with prefill.working("prefill"):
+            call = asyncio.ensure_future(
+                self._in_time(
+                    prefill.name, "prefill", prefill.client.prefill(answer.key, answer.prompt)
+                )
+            )
+            try:
+                params, lease_s = await asyncio.shield(call)
+            except asyncio.CancelledError:
+                self._in_background(self._abandon(call, answer.key, prefill, decode))
+                raise
+        self._record(context, "prefill", prefill.name, self._clock() - started)
+        return Handover(prefill.name, params, self._clock() + lease_s, lease_s)
+
+    async def _decode(
+        self, context: RequestContext, answer: Answer, decode: Instance, handover: Handover
+    ) -> AsyncGenerator[GenerateChunk, None]:
+        request = self._request(answer, handover=handover.take())
+        started = self._clock()
+        begun = False
+        with decode.working("decode"):
+            async with aclosing(decode.client.generate(request)) as chunks:
+                async for chunk in chunks:
+                    if not begun:
+                        if chunk.finish_reason == "error":
+                            raise _HandoverFailedError
+                        begun = handover.pulled = True
+                        self._metrics.kv_transfers.inc()
+                    if chunk.finish_reason:
+                        self._record(context, "decode", decode.name, self._clock() - started)
+                    _refuse_error(decode.name, chunk)
+                    yield chunk
+
+    async def _release(self, decode: Instance, key: str, handover: Handover) -> None:
+        try:
+            if await decode.client.release(key, handover.params):
+                self._metrics.kv_released.inc()
+        except InstanceError as error:
+            # The lease frees the blocks in the end.
+            log.warning("cannot release the prefill of %s: %s", key, error)
+
+    async def _abandon(
+        self,
+        call: "asyncio.Future[tuple[bytes, float]]",
+        key: str,
+        prefill: Instance,
+        decode: Instance,
+    ) -> None:
+        """The client left during prefill. A prefill that was already done must be released."""
+        try:
+            params, lease_s = await call
+        except Exception:
+            return
+        held = Handover(prefill.name, params, self._clock() + lease_s, lease_s)
+        await self._release(decode, key, held)
+
+    # Helpers -----------------------------------------------------------------------------------
+
+    async def _stage(self, instance: Instance, key: str, references: list[Any]) -> None:
+        if references:
+            await self._in_time(
+                instance.name, "staging", instance.client.stage_visual_tokens(key, references)
+            )
+
+    async def _in_time(self, instance: str, what: str, call: Awaitable[T]) -> T:
+        try:
+            async with asyncio.timeout(self._stage_timeout_s):
+                return await call
+        except TimeoutError:
+            reason = f"{what} took longer than {self._stage_timeout_s:g} s"
+            raise InstanceError(instance, reason) from None
+
+    def _request(self, answer: Answer, handover: bytes = b"") -> GenerateRequest:
+        return GenerateRequest(
+            request_key=answer.key,
+            prompt=answer.prompt,
+            sampling=answer.sampling,
+            handover=handover,
+        )
+
+    def _record(self, context: RequestContext, stage: Any, instance: str, seconds: float) -> None:
+        context.record(stage, instance, seconds * 1e3)
+        self._metrics.stage_seconds.labels(stage).observe(seconds)
+
+    def _in_background(self, work: Any) -> None:
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    async def settle(self) -> None:
+        """Wait until every release that was begun is done."""
+        while self._background:
+            await asyncio.wait(set(self._background))
+
+
+class _HandoverFailedError(Exception):
+    """The decode instance could not pull the KV blocks; nothing was sent yet."""
+
+
+def _refuse_error(instance: str, chunk: GenerateChunk) -> None:
+    if chunk.finish_reason == "error":
+        raise InstanceError(instance, "the engine ended the request with an error")

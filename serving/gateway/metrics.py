@@ -1,0 +1,84 @@
+"""What the gateway counts. One registry, handed in; nothing global."""
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+)
+
+# A second series for each counter that nobody asks for.
+disable_created_metrics()  # type: ignore[no-untyped-call]
+
+STAGE_BUCKETS_S = (
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
+)  # fmt: skip
+
+
+class GatewayMetrics:
+    """Prometheus metrics of one gateway."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.registry = registry
+        self.requests = Counter(
+            "saccade_requests",
+            "Requests by route, modality (text, image) and HTTP status.",
+            ["route", "modality", "status"],
+            registry=registry,
+        )
+        self.running = Gauge(
+            "saccade_requests_running", "Answers being worked on.", registry=registry
+        )
+        self.queued = Gauge(
+            "saccade_requests_queued", "Requests waiting to be admitted.", registry=registry
+        )
+        self.ttft = Histogram(
+            "saccade_time_to_first_token_seconds",
+            "From the request's arrival to its first token.",
+            ["modality"],
+            buckets=STAGE_BUCKETS_S,
+            registry=registry,
+        )
+        self.stage_seconds = Histogram(
+            "saccade_stage_seconds",
+            "Time in a stage, its queue on the instance included.",
+            ["stage"],
+            buckets=STAGE_BUCKETS_S,
+            registry=registry,
+        )
+        self.kv_transfers = Counter(
+            "saccade_kv_transfers",
+            "KV caches handed from a prefill to a decode instance.",
+            registry=registry,
+        )
+        self.kv_released = Counter(
+            "saccade_kv_released",
+            "Held prefills that were given up without a transfer.",
+            registry=registry,
+        )
+        self.kv_retries = Counter(
+            "saccade_kv_retries",
+            "Prefills repeated because the hand-over failed or its lease ran out.",
+            registry=registry,
+        )
+        self.visual_tokens = Counter(
+            "saccade_visual_tokens",
+            "Visual tokens from the encoder (in), and given to the LLM (kept).",
+            ["stage"],
+            registry=registry,
+        )
+        self.prompt_tokens = Counter(
+            "saccade_prompt_tokens", "Tokens of prompts, as the LLM saw them.", registry=registry
+        )
+        self.generation_tokens = Counter(
+            "saccade_generation_tokens", "Tokens generated.", registry=registry
+        )
+        self.instance_up = Gauge(
+            "saccade_instance_up", "1 while the instance answers.", ["instance"], registry=registry
+        )
+        for stage in ("in", "kept"):
+            self.visual_tokens.labels(stage)
+
+    def set_instance_up(self, instance: str, up: bool) -> None:
+        self.instance_up.labels(instance).set(up)

@@ -1,0 +1,83 @@
+"""One request through every instance before the server calls itself ready.
+
+The first request through a pair of instances is slow (NIXL handshake, first kernels), and shows
+whether the whole way works at all.
+"""
+
+import itertools
+from typing import Any
+
+import httpx2
+
+from saccade.scheduler.placement import Placement
+from saccade.serving.api.asgi import App
+from saccade.serving.config.settings import Settings
+from saccade.serving.gateway.context import pinned_placement
+from saccade.serving.gateway.instances import Instances
+
+# A grey 8x8 PNG.
+_PICTURE = (
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAgAAAAICAAAAADhZOFXAAAAEElEQVR42mNsYIAAJgaK"
+    "GAAmCACQtTEKkQAAAABJRU5ErkJggg=="
+)
+_WAIT_S = 120.0
+
+
+class WarmUpError(Exception):
+    """A warm-up request failed; the message says where."""
+
+
+def placements(instances: Instances) -> list[Placement]:
+    """Placements that together reach every instance in every role, and every hand-over pair."""
+    views = instances.views()
+    names = {
+        role: sorted(view.name for view in views if role in view.roles)
+        for role in ("encode", "prefill", "decode")
+    }
+    pairs = [
+        (prefill, decode)
+        for prefill, decode in itertools.product(names["prefill"], names["decode"])
+        if prefill != decode or len(names["prefill"]) == len(names["decode"]) == 1
+    ] or [(name, name) for name in names["decode"]]
+    if not pairs:
+        raise WarmUpError("No instance serves prefill and decode any more; see its log.")
+    encoders: list[Any] = names["encode"] or [None]
+    rounds = max(len(pairs), len(encoders))
+    return [
+        Placement(*pairs[i % len(pairs)], "warm-up", encode=encoders[i % len(encoders)])
+        for i in range(rounds)
+    ]
+
+
+async def warm_up(app: App, settings: Settings, instances: Instances) -> None:
+    """Raises WarmUpError when a request fails."""
+    keys = settings.api.keys
+    headers = {"authorization": f"Bearer {keys[0].key.get_secret_value()}"} if keys else {}
+    transport = httpx2.ASGITransport(app=app)
+    async with httpx2.AsyncClient(
+        transport=transport, base_url="http://warm-up", headers=headers, timeout=_WAIT_S
+    ) as client:
+        for placement in placements(instances):
+            token = pinned_placement.set(placement)
+            try:
+                response = await client.post("/v1/chat/completions", json=_request(settings))
+            finally:
+                pinned_placement.reset(token)
+            if response.status_code != 200:
+                way = " -> ".join(filter(None, (placement.encode, placement.prefill)))
+                raise WarmUpError(
+                    f"The warm-up request through {way} -> {placement.decode} failed with "
+                    f"{response.status_code}: {response.text}"
+                )
+
+
+def _request(settings: Settings) -> dict[str, Any]:
+    content: list[dict[str, Any]] = [{"type": "text", "text": "warm-up"}]
+    if settings.serves_pictures:
+        content.insert(0, {"type": "image_url", "image_url": {"url": _PICTURE}})
+    return {
+        "model": settings.model.name,
+        "messages": [{"role": "user", "content": content}],
+        "max_tokens": 2,
+        "temperature": 0,
+    }

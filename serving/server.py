@@ -1,0 +1,236 @@
+"""One gateway process from start to stop: cluster, application, HTTP server, warm-up, drain."""
+
+import asyncio
+import contextlib
+import logging
+import socket
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import uvicorn
+from prometheus_client import CollectorRegistry
+
+from saccade.serving.api.admission import Admission
+from saccade.serving.api.edge import Edge
+from saccade.serving.api.guard import Guard
+from saccade.serving.api.probes import Readiness
+from saccade.serving.api.tenants import Tenants
+from saccade.serving.cluster.launch import Cluster, Progress, StartError
+from saccade.serving.config.settings import Settings
+from saccade.serving.gateway.context import STAGES
+from saccade.serving.gateway.dispatch import Dispatcher
+from saccade.serving.gateway.instances import Instances
+from saccade.serving.gateway.metrics import GatewayMetrics
+from saccade.serving.gateway.warmup import WarmUpError, warm_up
+from saccade.serving.media.fetch import MediaFetcher
+from saccade.serving.routes import routes
+
+if TYPE_CHECKING:
+    from saccade.serving.engine.client import GatewayEngineClient
+    from saccade.serving.engine.placeholder import Placeholders
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+class StoppedError(Exception):
+    """The server was told to stop while it was starting."""
+
+
+class Gateway:
+    """Build with settings, `run` once."""
+
+    def __init__(self, settings: Settings, progress: Progress) -> None:
+        self._settings = settings
+        self._progress = progress
+        self._instances = Instances()
+        self._metrics = GatewayMetrics(CollectorRegistry())
+        self._cluster = Cluster(settings, self._instances, self._metrics.set_instance_up)
+        stages = STAGES if settings.serves_pictures else STAGES[2:]
+        self._readiness = Readiness(self._instances, stages)
+        self._dispatcher = Dispatcher(
+            self._instances, self._metrics, stage_timeout_s=settings.cluster.stage_timeout_s
+        )
+
+    async def run(
+        self, stop: asyncio.Event, hurry: asyncio.Event, on_ready: Callable[[str], None]
+    ) -> None:
+        """Start, tell `on_ready` the base URL, serve until `stop`, drain unless `hurry`.
+
+        Raises:
+            StartError: something could not start; everything is stopped again.
+            StoppedError: `stop` came first.
+        """
+        self._admission = Admission(self._settings.api, self._metrics)
+        async with AsyncExitStack() as stack:
+            listener = stack.enter_context(_listen(self._settings))
+            stack.push_async_callback(self._cluster.stop)
+            fetcher = await stack.enter_async_context(MediaFetcher(self._settings.media))
+            await _unless(stop, self._start(fetcher, stack, listener))
+            on_ready(_base_url(listener))
+            await stop.wait()
+            await self._drain(hurry)
+
+    async def _start(
+        self, fetcher: MediaFetcher, stack: AsyncExitStack, listener: socket.socket
+    ) -> None:
+        cluster = asyncio.ensure_future(self._cluster.start(self._note))
+        build = asyncio.ensure_future(self._build(fetcher, stack))
+        try:
+            edge = await _first(build, cluster)
+            # Listening early: probes can watch the instances load.
+            server = _Server(_http_config(edge))
+            serving = asyncio.ensure_future(server.serve(sockets=[listener]))
+            stack.push_async_callback(_stop_http, server, serving)
+            await cluster
+        except BaseException:
+            for task in (build, cluster):
+                task.cancel()
+            await asyncio.wait({build, cluster})
+            raise
+        self._note("warm-up", "one request through every instance")
+        try:
+            await warm_up(edge, self._settings, self._instances)
+        except WarmUpError as error:
+            raise StartError(str(error)) from None
+        self._note("warm-up", "ready")
+        self._readiness.starting.clear()
+        self._readiness.warm = True
+
+    async def _build(self, fetcher: MediaFetcher, stack: AsyncExitStack) -> Edge:
+        self._note("gateway", "importing vLLM")
+        try:
+            client, placeholders = await asyncio.to_thread(self._load_engine_client)
+        except Exception as error:
+            log.debug("the gateway could not start", exc_info=True)
+            raise StartError(
+                f"The model at {self._settings.model.path} cannot be served: {error}"
+            ) from error
+        stack.callback(client.shutdown)
+        from saccade.serving.engine.app import build_vllm_app
+
+        app = await build_vllm_app(self._settings, client)
+        tenants = Tenants(self._settings.api)
+        guard = Guard(
+            settings=self._settings,
+            app=app,
+            tenants=tenants,
+            admission=self._admission,
+            fetcher=fetcher,
+            placeholders=placeholders,
+            metrics=self._metrics,
+            is_ready=self._readiness.ready,
+        )
+        self._note("gateway", "ready")
+        table = routes(app, guard, tenants, self._readiness, self._metrics)
+        return Edge(table, lifespan=app, metrics=self._metrics)
+
+    def _load_engine_client(self) -> "tuple[GatewayEngineClient, Placeholders | None]":
+        from saccade.serving.engine.app import gateway_config
+        from saccade.serving.engine.client import GatewayEngineClient
+        from saccade.serving.engine.placeholder import Placeholders
+
+        client = GatewayEngineClient(  # type: ignore[abstract]  # completed at run time
+            gateway_config(self._settings), self._dispatcher, self._is_healthy
+        )
+        if not self._settings.serves_pictures:
+            return client, None
+        from saccade.encoders.registry import ENCODERS
+
+        counter = ENCODERS.visual_token_counter(self._settings.model.path)
+        return client, Placeholders(counter, client.model_config.get_inputs_embeds_size())
+
+    def _is_healthy(self) -> bool:
+        """For `/health`, as vLLM means it: an engine answers."""
+        return self._readiness.stage_ready("decode")
+
+    def _note(self, name: str, state: str) -> None:
+        self._readiness.starting[name] = state
+        self._progress(name, state)
+
+    async def _drain(self, hurry: asyncio.Event) -> None:
+        """Refuse new requests and let the running ones finish, for a bounded time."""
+        self._readiness.draining = True
+        self._admission.close()
+        limit_s = self._settings.api.drain_timeout_s
+        if self._admission.running:
+            self._progress("drain", f"{self._admission.running} running, at most {limit_s:g} s")
+        waits = {
+            asyncio.ensure_future(self._admission.idle()),
+            asyncio.ensure_future(hurry.wait()),
+        }
+        await asyncio.wait(waits, timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
+
+
+class _Server(uvicorn.Server):
+    """Signals are handled by the command, which also has a cluster to stop."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _http_config(edge: Edge) -> uvicorn.Config:
+    return uvicorn.Config(
+        edge,
+        log_config=None,
+        lifespan="on",
+        ws="none",
+        server_header=False,
+        # After the drain, so what is still running then is cut off.
+        timeout_graceful_shutdown=1,
+    )
+
+
+async def _stop_http(server: _Server, serving: "asyncio.Future[Any]") -> None:
+    server.should_exit = True
+    await asyncio.wait({serving})
+
+
+def _listen(settings: Settings) -> socket.socket:
+    """Bind before anything slow, so that a taken port is known at once."""
+    host, port = settings.api.host, settings.api.port
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise StartError(
+            f"Cannot listen on {host}:{port}: {error.strerror}. "
+            "Choose another with --port, or stop what is using it."
+        ) from None
+    return listener
+
+
+def _base_url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+async def _first(wanted: "asyncio.Future[T]", needed: "asyncio.Future[Any]") -> T:
+    """The result of `wanted`, unless `needed` fails before it is there."""
+    await asyncio.wait({wanted, needed}, return_when=asyncio.FIRST_COMPLETED)
+    if not wanted.done():
+        needed.result()
+    return await wanted
+
+
+async def _unless(stop: asyncio.Event, work: Awaitable[T]) -> T:
+    """The result of `work`, or StoppedError when `stop` comes first."""
+    task = asyncio.ensure_future(work)
+    stopped = asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise StoppedError
+        return task.result()
+    finally:
+        stopped.cancel()
+        if not task.done():
+            task.cancel()
+            await asyncio.wait({task})

@@ -1,0 +1,46 @@
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from saccade.serving.gateway.keys import cache_salt, visual_key
+
+# Few characters, so that moving one over a boundary between parts is likely.
+texts = st.text("ab\0", max_size=3)
+parts = st.tuples(texts, texts, texts, st.integers(0, 99))
+
+
+def key(tenant: str, model: str, content_hash: str, num_visual_tokens: int) -> str:
+    return visual_key(
+        tenant=tenant,
+        model=model,
+        content_hash=content_hash,
+        num_visual_tokens=num_visual_tokens,
+    )
+
+
+@given(parts, parts)
+def test_different_pictures_have_different_keys(
+    one: tuple[str, str, str, int], other: tuple[str, str, str, int]
+) -> None:
+    assume(one != other)
+    assert key(*one) != key(*other)
+
+
+def test_nothing_collides_over_the_boundary_between_two_parts() -> None:
+    splits = [("ab", "c", ""), ("a", "bc", ""), ("", "abc", ""), ("abc", "", ""), ("a", "b", "c")]
+    assert len({key(*split, 1) for split in splits}) == len(splits)
+    assert key("a", "b", "c1", 1) != key("a", "b", "c", 11)
+
+
+def test_the_same_picture_has_the_same_key_in_every_process() -> None:
+    # A key that depends on the process would never hit a cache on another instance.
+    assert key("default", "model", "hash", 64) == "b1ba3a6e97972754500d11aeb36a1d9b"
+
+
+@given(texts, texts)
+def test_tenants_have_different_salts(one: str, other: str) -> None:
+    assert (cache_salt(one) == cache_salt(other)) == (one == other)
+
+
+def test_a_salt_is_not_the_name_of_the_tenant() -> None:
+    assert "default" not in cache_salt("default")
+    assert cache_salt("default")
