@@ -1,0 +1,112 @@
+"""`saccade serve`: start the system and keep it running until it is told to stop."""
+
+import asyncio
+import signal
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from saccade.serving.cli.options import ConfigFile, Overrides, fail, settings_from
+
+if TYPE_CHECKING:
+    from saccade.serving.config.settings import Settings
+
+
+def serve(
+    config: ConfigFile = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.")] = None,
+    overrides: Overrides = None,
+) -> None:
+    """Start Ray, the instances and the HTTP API, and serve until Ctrl-C.
+
+    Ctrl-C or SIGTERM lets running requests finish (api.drain_timeout_s) and then stops
+    everything; a second Ctrl-C does not wait for them.
+    """
+    settings = settings_from(config, overrides, **{"api.host": host, "api.port": port})
+    _prepare_checkpoint(settings)
+    from saccade.serving.logs import configure_logging
+
+    configure_logging(settings.log)
+    raise typer.Exit(asyncio.run(_serve(settings)))
+
+
+def _prepare_checkpoint(settings: "Settings") -> None:
+    path = settings.model.path
+    if (path / "config.json").is_file():
+        return
+    if not settings.model.create_if_missing:
+        fail(
+            f"model.path: there is no checkpoint at {path} (no config.json). Give the folder of "
+            f"one, or make the small built-in one with `saccade checkpoint create {path}`.",
+            2,
+        )
+    from saccade.training.checkpoint import CheckpointError, create_checkpoint
+
+    try:
+        create_checkpoint(path, seed=0)
+    except (CheckpointError, OSError) as error:
+        fail(f"model.path: {error}", 2)
+
+
+async def _serve(settings: "Settings") -> int:
+    from saccade.serving.cli.progress import StartupProgress
+
+    progress = StartupProgress()
+    progress.begin()
+    from saccade.serving.cluster import environment as ray_environment
+    from saccade.serving.engine import environment as vllm_environment
+
+    ray_environment.prepare_environment(local=settings.cluster.address is None)
+    vllm_environment.prepare_environment()
+    from saccade.serving.cluster.launch import StartError
+    from saccade.serving.server import Gateway, StoppedError
+
+    stop, hurry = asyncio.Event(), asyncio.Event()
+    received: list[signal.Signals] = []
+
+    def on_signal(number: signal.Signals) -> None:
+        if received:
+            hurry.set()
+        received.append(number)
+        progress.note("stop", "stopping; once more to stop at once")
+        stop.set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, on_signal, number)
+    try:
+        await Gateway(settings, progress.note).run(
+            stop, hurry, lambda url: _announce(progress, settings, url)
+        )
+    except StoppedError:
+        pass
+    except StartError as error:
+        progress.close()
+        print(f"saccade: {error}", file=sys.stderr)
+        return 1
+    progress.close()
+    print("Stopped.", flush=True)
+    return 130 if received[:1] == [signal.SIGINT] else 0
+
+
+def _announce(progress: "StartupProgressType", settings: "Settings", url: str) -> None:
+    from saccade.serving.cli.examples import curl_example
+
+    seconds = progress.finish()
+    model = settings.model.name
+    print(
+        f"\nReady after {seconds:.0f} s.\n"
+        f"  API      {url}/v1   (model: {model})\n"
+        f"  Ready?   {url}/readyz\n"
+        f"  Metrics  {url}/metrics\n\n"
+        f"Ask about a picture:\n\n{curl_example(settings, url)}\n\n"
+        f'  saccade chat --url {url} --image picture.png "What colour is the circle?"\n\n'
+        "Ctrl-C stops it.",
+        flush=True,
+    )
+
+
+if TYPE_CHECKING:
+    from saccade.serving.cli.progress import StartupProgress as StartupProgressType
