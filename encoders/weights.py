@@ -1,8 +1,10 @@
 """Reading some tensors of a checkpoint without the rest of it."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -22,12 +24,9 @@ def read_tensors(checkpoint: Path, prefixes: Sequence[str]) -> dict[str, torch.T
     wanted = tuple(prefixes)
     tensors: dict[str, torch.Tensor] = {}
     for shard in _shards(checkpoint, wanted):
-        try:
-            with safe_open(shard, framework="pt") as file:
-                names = [name for name in file.keys() if name.startswith(wanted)]  # noqa: SIM118
-                tensors |= {name: file.get_tensor(name) for name in names}
-        except SafetensorError as error:
-            raise UnsupportedCheckpointError(f"{shard} cannot be read: {error}") from error
+        with _opened(shard) as file:
+            names = [name for name in file.keys() if name.startswith(wanted)]  # noqa: SIM118
+            tensors |= {name: file.get_tensor(name) for name in names}
     for prefix in wanted:
         if not any(name.startswith(prefix) for name in tensors):
             raise UnsupportedCheckpointError(f"{checkpoint} has no tensor named {prefix}…")
@@ -39,8 +38,17 @@ def tensor_names(checkpoint: Path) -> Iterable[str]:
     index = checkpoint / INDEX_FILE
     if index.is_file():
         return list(_weight_map(index))
-    with safe_open(_single_file(checkpoint), framework="pt") as file:
+    with _opened(_single_file(checkpoint)) as file:
         return list(file.keys())
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            yield file
+    except (SafetensorError, OSError) as error:
+        raise UnsupportedCheckpointError(f"{path} cannot be read: {error}") from error
 
 
 def _shards(checkpoint: Path, prefixes: tuple[str, ...]) -> list[Path]:
