@@ -22,6 +22,8 @@ def configure_logging(config: LogConfig) -> None:
         logger.setLevel(config.level.upper())
         logger.propagate = False
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    # Says on every machine without a GPU that Triton is not there.
+    logging.getLogger("torch._library.triton").setLevel(logging.ERROR)
 
 
 class _TextFormatter(logging.Formatter):

@@ -5,6 +5,7 @@ import contextlib
 import logging
 import math
 import signal
+import tempfile
 import threading
 import time
 from collections.abc import Awaitable, Callable
@@ -45,6 +46,7 @@ class Cluster:
         self._actors: dict[str, Any] = {}
         self._remotes: dict[str, RemoteInstance] = {}
         self._watcher: asyncio.Task[None] | None = None
+        self._socket_folder = tempfile.TemporaryDirectory(prefix="saccade-")
         self.instances = instances
 
     async def start(self, progress: Progress) -> None:
@@ -57,7 +59,7 @@ class Cluster:
         await _unhurried(asyncio.to_thread(_start_ray, self._settings))
         _take_back_signals()
         progress("ray", "ready")
-        specs = _specs(self._settings)
+        specs = _specs(self._settings, self._socket_folder.name)
         roles = initial_roles({spec.name: spec.resident for spec in specs})
         for spec in specs:
             progress(spec.name, "starting its process")
@@ -83,6 +85,7 @@ class Cluster:
             with contextlib.suppress(RayError):
                 ray.kill(actor)
         await asyncio.to_thread(ray.shutdown)
+        self._socket_folder.cleanup()
 
     async def _start_instances(
         self, specs: list[InstanceSpec], roles: dict[str, frozenset[Role]], progress: Progress
@@ -142,13 +145,14 @@ class Cluster:
         self._on_check(name, instance.alive)
 
 
-def _specs(settings: Settings) -> list[InstanceSpec]:
+def _specs(settings: Settings, socket_folder: str) -> list[InstanceSpec]:
     return [
         InstanceSpec(
             name=f"{name}-{index}",
             resident=frozenset(group.roles),
             threads=group.threads,
             device="cuda" if group.gpus else "cpu",
+            socket_folder=socket_folder,
             settings=settings,
         )
         for name, group in settings.instances.items()

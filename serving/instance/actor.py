@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import socket
-import tempfile
 from collections import deque
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
@@ -32,6 +31,8 @@ class InstanceSpec:
     threads: int
     device: str
     """Of the vision encoder, as torch names it."""
+    socket_folder: str
+    """vLLM leaves its sockets behind, so they go where the cluster cleans up."""
     settings: Settings
 
     @property
@@ -69,9 +70,8 @@ class InstanceActor:
         self._runtime: Any = None
         self._server: Any = None
         self._staged: Any = None
-        # vLLM leaves its sockets behind.
-        self._sockets = tempfile.TemporaryDirectory(prefix="saccade-")
-        os.environ["VLLM_RPC_BASE_PATH"] = self._sockets.name
+        Path(spec.socket_folder).mkdir(parents=True, exist_ok=True)
+        os.environ["VLLM_RPC_BASE_PATH"] = spec.socket_folder
 
     async def phase(self) -> str:
         """What `start` is doing, for people who wait."""
@@ -114,7 +114,6 @@ class InstanceActor:
             self._encode.close()
         if self._runtime is not None:
             await asyncio.to_thread(self._runtime.shutdown, timeout_s)
-        self._sockets.cleanup()
         await asyncio.to_thread(_remove_semaphores)
 
     async def _start_encoder(self) -> None:

@@ -6,13 +6,14 @@ from collections.abc import Iterator
 import openai
 import pytest
 
-from tests.e2e.server import ROOT, Server, alive, launch, until, until_ready
+from tests.e2e.server import ROOT, Server, alive, launch, traces, until, until_ready
 
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Encode, prefill and decode in three instances; stopped by Ctrl-C at the end of the run."""
     log = tmp_path_factory.mktemp("server") / "log"
+    before = traces()
     server = launch(ROOT / "tests/e2e/cluster.yaml", log)
     try:
         until_ready(server)
@@ -20,6 +21,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         family = server.family()
         assert server.stop(signal.SIGINT) == 130, server.output()
         until(lambda: not alive(family), 10, lambda: alive(family))
+        until(lambda: traces() <= before, 10, lambda: traces() - before)
     finally:
         server.kill()
 

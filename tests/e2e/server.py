@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -110,6 +111,6 @@ def alive(processes: Sequence[psutil.Process]) -> list[psutil.Process]:
     return [p for p in processes if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
 
 
-def shared_memory() -> set[str]:
-    """Names of the segments and semaphores on this machine."""
-    return {path.name for path in Path("/dev/shm").iterdir()}
+def traces() -> set[Path]:
+    """What a server could leave on this machine: shared memory, semaphores, socket folders."""
+    return {*Path("/dev/shm").iterdir(), *Path(tempfile.gettempdir()).glob("saccade-*")}

@@ -17,7 +17,7 @@ from tests.e2e.server import (
     Server,
     alive,
     launch,
-    shared_memory,
+    traces,
     until,
     until_ready,
 )
@@ -44,10 +44,10 @@ def start(started: list[Server], tmp_path: Path, *overrides: str) -> Server:
     return server
 
 
-def until_gone(family: list[psutil.Process], memory: set[str]) -> None:
-    """Every process has ended, and shared memory is as it was."""
+def until_gone(family: list[psutil.Process], before: set[Path]) -> None:
+    """Every process has ended, and nothing is left that was not there before."""
     until(lambda: not alive(family), 10, lambda: alive(family))
-    until(lambda: shared_memory() <= memory, 10, lambda: shared_memory() - memory)
+    until(lambda: traces() <= before, 10, lambda: traces() - before)
 
 
 def chat(**extra: Any) -> dict[str, Any]:
@@ -59,7 +59,7 @@ def chat(**extra: Any) -> dict[str, Any]:
 def test_one_llm_instance_does_both_and_sigterm_drains(
     started: list[Server], tmp_path: Path
 ) -> None:
-    memory = shared_memory()
+    before = traces()
     server = until_ready(start(started, tmp_path))
     family = server.family()
     with httpx2.Client(base_url=server.url, headers=KEY_A, timeout=120) as http:
@@ -85,7 +85,7 @@ def test_one_llm_instance_does_both_and_sigterm_drains(
     assert rest[-1] == "data: [DONE]"
     assert '"finish_reason":"length"' in rest[-2]
     assert server.process.wait(STOP_TIMEOUT_S) == 0
-    until_gone(family, memory)
+    until_gone(family, before)
 
 
 def _check_keys(server: Server) -> None:
@@ -105,18 +105,18 @@ def _is_draining(server: Server) -> bool:
 
 
 def test_ctrl_c_while_starting_stops_everything(started: list[Server], tmp_path: Path) -> None:
-    memory = shared_memory()
+    before = traces()
     server = start(started, tmp_path)
     until(lambda: "loading LLM" in server.output(), 120, server.output)
     family = server.family()
     assert len(family) > 3
     assert server.stop(signal.SIGINT) == 130
     assert "Traceback" not in server.output()
-    until_gone(family, memory)
+    until_gone(family, before)
 
 
 def test_an_instance_that_cannot_load_says_why(started: list[Server], tmp_path: Path) -> None:
-    memory = shared_memory()
+    before = traces()
     broken = tmp_path / "broken"
     create_checkpoint(broken, seed=0)
     weights = broken / "model.safetensors"
@@ -134,12 +134,12 @@ def test_an_instance_that_cannot_load_says_why(started: list[Server], tmp_path: 
     assert "could not start" in message
     assert "model.safetensors" in message
     assert "Traceback" not in server.output()
-    until_gone(families, memory)
+    until_gone(families, before)
 
 
 def test_an_engine_that_dies_is_taken_out(started: list[Server], tmp_path: Path) -> None:
     """Killed the hard way: the server says so, answers with an error, and still stops cleanly."""
-    memory = shared_memory()
+    before = traces()
     server = until_ready(start(started, tmp_path))
     family = server.family()
     (engine,) = [process for process in family if "EngineCore" in process.name()]
@@ -153,7 +153,7 @@ def test_an_engine_that_dies_is_taken_out(started: list[Server], tmp_path: Path)
     assert response.status_code == 503
     assert isinstance(response.json()["error"]["code"], str)
     assert server.stop(signal.SIGINT) == 130
-    until_gone(family, memory)
+    until_gone(family, before)
 
 
 @pytest.mark.parametrize(
