@@ -26,7 +26,7 @@ def routes(
         "/v1/completions": {"POST": guard.generation},
         "/tokenize": {"POST": guard.tokenization},
         "/detokenize": {"POST": guard.tokenization},
-        "/v1/models": {"GET": _authenticated(tenants, app)},
+        "/v1/models": {"GET": _authenticated(tenants, json_endpoint(_all_models(app)))},
         "/v1/models/*": {"GET": _authenticated(tenants, json_endpoint(_one_model(app)))},
         "/livez": _get(json_endpoint(_alive)),
         "/readyz": _get(json_endpoint(_ready(readiness))),
@@ -64,6 +64,15 @@ async def _version(_: Scope) -> tuple[int, Any]:
     from saccade.serving.engine.app import VLLM_VERSION
 
     return 200, {"version": saccade.__version__, "vllm": VLLM_VERSION}
+
+
+def _all_models(app: "FastAPI") -> Any:
+    async def all_models(_: Scope) -> tuple[int, Any]:
+        from saccade.serving.engine.app import list_models
+
+        return 200, await list_models(app)
+
+    return all_models
 
 
 def _one_model(app: "FastAPI") -> Any:

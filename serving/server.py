@@ -46,7 +46,7 @@ class Gateway:
         self._progress = progress
         self._instances = Instances()
         self._metrics = GatewayMetrics(CollectorRegistry())
-        self._cluster = Cluster(settings, self._instances, self._metrics.set_instance_up)
+        self._cluster = Cluster(settings, self._instances, self._metrics.on_check)
         stages = STAGES if settings.serves_pictures else STAGES[2:]
         self._readiness = Readiness(self._instances, stages)
         self._dispatcher = Dispatcher(

@@ -120,7 +120,8 @@ class Guard:
             raise OverloadedError("The server is not ready.", retry_after_s=5)
         body = await self._with_placeholders(stripped(body), context)
         current_request.set(context)
-        inner = _inner_scope(scope, context, content := json.dumps(body).encode())
+        content = _dumps(body)
+        inner = _inner_scope(scope, context, content)
         if not generates:
             await self.app(inner, connection.replay(content), rewriter)
             return
@@ -193,11 +194,22 @@ async def _parse(raw: bytes) -> dict[str, Any]:
 
 
 def _loads(raw: bytes) -> Any:
-    body = json.loads(raw)
-    if b"\\ud" in raw.lower():
+    # Strictly UTF-8: json.loads of bytes would guess others and let half surrogate pairs through.
+    text = raw.decode("utf-8")
+    body = json.loads(text)
+    if "\\ud" in text.lower():
         # Half a surrogate pair is valid JSON, but no text; vLLM answers it with a 500.
         json.dumps(body, ensure_ascii=False).encode()
     return body
+
+
+def _dumps(body: dict[str, Any]) -> bytes:
+    try:
+        return json.dumps(body).encode()
+    except RecursionError:
+        raise InvalidRequestError(
+            "The request body is nested too deeply.", code="invalid_json"
+        ) from None
 
 
 class _Connection:

@@ -8,6 +8,7 @@ import signal
 import tempfile
 import threading
 import time
+import uuid
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -17,17 +18,22 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 from saccade.scheduler.cluster import Role
 from saccade.scheduler.roles import initial_roles
 from saccade.serving.cluster.remote import RemoteInstance
+from saccade.serving.config.api import ApiConfig
 from saccade.serving.config.settings import Settings
-from saccade.serving.gateway.instances import Instance, InstanceError, Instances
+from saccade.serving.gateway.instances import Instance, Instances
 from saccade.serving.instance.actor import InstanceActor, InstanceFacts, InstanceSpec
 
 log = logging.getLogger(__name__)
 
-NAMESPACE = "saccade"
 CHECK_INTERVAL_S = 2.0
 
 Progress = Callable[[str, str], None]
 """Called with an instance's name and what it is doing."""
+
+
+OnCheck = Callable[[str, bool, int], None]
+"""Called every few seconds with an instance's name, whether it answers, and how many requests its
+engine has not ended."""
 
 
 class StartError(Exception):
@@ -37,15 +43,12 @@ class StartError(Exception):
 class Cluster:
     """Ray, and the instances on it. Use as `async with`."""
 
-    def __init__(
-        self, settings: Settings, instances: Instances, on_check: Callable[[str, bool], None]
-    ) -> None:
-        """`on_check` hears every few seconds which instances answer."""
+    def __init__(self, settings: Settings, instances: Instances, on_check: OnCheck) -> None:
         self._settings = settings
         self._on_check = on_check
         self._actors: dict[str, Any] = {}
         self._remotes: dict[str, RemoteInstance] = {}
-        self._watcher: asyncio.Task[None] | None = None
+        self._watchers: list[asyncio.Task[None]] = []
         self._socket_folder = tempfile.TemporaryDirectory(prefix="saccade-")
         self.instances = instances
 
@@ -65,18 +68,17 @@ class Cluster:
             progress(spec.name, "starting its process")
             self._actors[spec.name] = _create(spec, self._settings)
         await self._start_instances(specs, roles, progress)
-        self._watcher = asyncio.create_task(self._watch())
+        self._watchers = [asyncio.create_task(self._watch(name)) for name in self._remotes]
 
     async def stop(self) -> None:
         """Stop the instances, then Ray; whatever does not stop in time is killed."""
-        if self._watcher is not None:
-            self._watcher.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._watcher
+        for watcher in self._watchers:
+            watcher.cancel()
+        await asyncio.gather(*self._watchers, return_exceptions=True)
         for remote in self._remotes.values():
             await remote.close()
         timeout_s = self._settings.cluster.stop_timeout_s
-        stops = [actor.stop.remote(timeout_s / 2) for actor in self._actors.values()]
+        stops = [actor.stop.remote(timeout_s * 2 / 3) for actor in self._actors.values()]
         if stops:
             await asyncio.wait(
                 [asyncio.ensure_future(_quietly(s)) for s in stops], timeout=timeout_s
@@ -128,21 +130,21 @@ class Cluster:
         self.instances[spec.name] = Instance(spec.name, remote, spec.resident, roles)
         progress(spec.name, f"ready (process {facts.pid})")
 
-    async def _watch(self) -> None:
-        """Take an instance out as soon as it does not answer."""
-        while True:
-            await asyncio.gather(*(self._check(name) for name in self._remotes))
-            await asyncio.sleep(CHECK_INTERVAL_S)
-
-    async def _check(self, name: str) -> None:
+    async def _watch(self, name: str) -> None:
+        """Give an instance no work while it does not answer."""
         instance = self.instances[name]
-        try:
-            await self._remotes[name].check()
-        except InstanceError as error:
-            if instance.alive:
-                log.error("instance %s is gone: %s", name, error.reason)
-            instance.alive = False
-        self._on_check(name, instance.alive)
+        while True:
+            num_unfinished = 0
+            try:
+                num_unfinished = await self._remotes[name].check()
+                alive = True
+            except Exception as error:
+                alive = False
+                if instance.alive:
+                    log.error("instance %s does not answer: %s", name, error)
+            instance.alive = alive
+            self._on_check(name, alive, num_unfinished)
+            await asyncio.sleep(CHECK_INTERVAL_S)
 
 
 def _specs(settings: Settings, socket_folder: str) -> list[InstanceSpec]:
@@ -153,7 +155,8 @@ def _specs(settings: Settings, socket_folder: str) -> list[InstanceSpec]:
             threads=group.threads,
             device="cuda" if group.gpus else "cpu",
             socket_folder=socket_folder,
-            settings=settings,
+            # No keys of clients: the actor's description is kept by Ray.
+            settings=settings.model_copy(update={"api": ApiConfig()}),
         )
         for name, group in settings.instances.items()
         for index in range(group.replicas)
@@ -174,7 +177,8 @@ def _create(spec: InstanceSpec, settings: Settings) -> Any:
 def _start_ray(settings: Settings) -> None:
     cluster = settings.cluster
     common: dict[str, Any] = {
-        "namespace": NAMESPACE,
+        # Several systems may share a cluster.
+        "namespace": f"saccade-{uuid.uuid4().hex[:8]}",
         "log_to_driver": False,
         "logging_level": logging.ERROR,
     }

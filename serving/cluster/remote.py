@@ -1,5 +1,6 @@
 """Calls to an instance: Ray for encoding and staging, gRPC for tokens."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any, NoReturn
 
@@ -11,6 +12,7 @@ from saccade.serving.errors import InvalidRequestError, SaccadeError
 from saccade.serving.gateway.instances import Encoded, InstanceError
 from saccade.serving.transport.channel import open_channel
 from saccade.serving.transport.instance_pb2 import (
+    AbortRequest,
     GenerateChunk,
     GenerateRequest,
     PrefillRequest,
@@ -18,6 +20,9 @@ from saccade.serving.transport.instance_pb2 import (
     ReleaseRequest,
 )
 from saccade.serving.transport.instance_pb2_grpc import InstanceStub
+
+# A CPU engine may be busy with one step for seconds.
+CHECK_TIMEOUT_S = 15.0
 
 
 class RemoteInstance:
@@ -68,6 +73,12 @@ class RemoteInstance:
         if not finished:
             raise InstanceError(self._name, "the stream of tokens ended without a finish reason")
 
+    async def abort(self, request_key: str) -> None:
+        try:
+            await self._stub.Abort(AbortRequest(request_key=request_key))
+        except grpc.aio.AioRpcError as error:
+            self._raise_rpc(error)
+
     async def release(self, request_key: str, handover: bytes) -> bool:
         try:
             reply = await self._stub.Release(
@@ -78,10 +89,18 @@ class RemoteInstance:
         released: bool = reply.released
         return released
 
-    async def check(self) -> None:
-        """Raises InstanceError when the actor or its engine is dead."""
+    async def check(self) -> int:
+        """How many requests its engine has not ended.
+
+        Raises:
+            InstanceError: the actor or its engine is dead, or does not answer in time.
+        """
         try:
-            await self._actor.check.remote()
+            async with asyncio.timeout(CHECK_TIMEOUT_S):
+                num_unfinished: int = await self._actor.check.remote()
+                return num_unfinished
+        except TimeoutError:
+            raise InstanceError(self._name, f"no answer for {CHECK_TIMEOUT_S:g} s") from None
         except RayError as error:
             self._raise(error, None)
 

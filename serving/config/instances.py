@@ -1,12 +1,9 @@
 """Sections `instances`, `engine` and `cluster`: what runs where."""
 
-from typing import Literal
-
 from pydantic import Field, field_validator
 
+from saccade.scheduler.cluster import Role
 from saccade.serving.config.section import Section
-
-Role = Literal["encode", "prefill", "decode"]
 
 
 class InstanceGroup(Section):
@@ -68,7 +65,7 @@ class ClusterConfig(Section):
         default=300.0, gt=0, description="An instance that is not ready by then is a failure."
     )
     stop_timeout_s: float = Field(
-        default=15.0, gt=0, description="An instance that has not stopped by then is killed."
+        default=45.0, gt=0, description="An instance that has not stopped by then is killed."
     )
     stage_timeout_s: float = Field(
         default=60.0, gt=0, description="Deadline of encoding, and of prefilling, one request."

@@ -41,6 +41,9 @@ async def list_models(app: FastAPI) -> dict[str, Any]:
     """The body of `GET /v1/models`."""
     models = await app.state.openai_serving_models.show_available_models()
     listed: dict[str, Any] = models.model_dump()
+    for model in listed["data"]:
+        # vLLM puts the checkpoint's folder there.
+        model["root"] = model["id"]
     return listed
 
 

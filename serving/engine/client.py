@@ -19,7 +19,7 @@ from vllm.v1.engine.exceptions import EngineDeadError
 from vllm.v1.engine.input_processor import InputProcessor
 
 from saccade.serving.engine.codec import decode_logprobs, decode_value, encode_sampling
-from saccade.serving.errors import NotFoundError, SaccadeError
+from saccade.serving.errors import InternalError, InvalidRequestError, NotFoundError, SaccadeError
 from saccade.serving.gateway.context import RequestContext, current_request
 from saccade.serving.gateway.dispatch import Answer, Dispatcher
 from saccade.serving.gateway.keys import cache_salt, visual_key
@@ -91,21 +91,24 @@ class GatewayEngineClient(EngineClient):
             VLLMValidationError: vLLM refuses prompt or parameters.
         """
         self.input_processor.process_inputs(request_id, prompt, sampling_params, ("generate",))
-        return self._generate(current_request.get(), prompt, sampling_params, request_id)
+        context = current_request.get()
+        try:
+            answers = [
+                Answer(
+                    key=f"{context.key}/{request_id}/{index}",
+                    prompt=self._prompt(context, prompt),
+                    sampling=encode_sampling(choice),
+                    one_instance=choice.prompt_logprobs is not None,
+                )
+                for index, choice in enumerate(_choices(sampling_params))
+            ]
+        except OverflowError as error:
+            raise InvalidRequestError("A number does not fit into 64 bits.") from error
+        return self._generate(context, answers, _Outputs(request_id, prompt, sampling_params))
 
     async def _generate(
-        self, context: RequestContext, prompt: Any, sampling: SamplingParams, request_id: str
+        self, context: RequestContext, answers: list[Answer], outputs: "_Outputs"
     ) -> AsyncGenerator[RequestOutput, None]:
-        answers = [
-            Answer(
-                key=f"{context.key}/{request_id}/{index}",
-                prompt=self._prompt(context, prompt),
-                sampling=encode_sampling(choice),
-                one_instance=choice.prompt_logprobs is not None,
-            )
-            for index, choice in enumerate(_choices(sampling))
-        ]
-        outputs = _Outputs(request_id, prompt, sampling)
         try:
             async with aclosing(self._merged(context, answers)) as chunks:
                 async for index, chunk in chunks:
@@ -128,8 +131,11 @@ class GatewayEngineClient(EngineClient):
                     async for chunk in chunks:
                         queue.put_nowait((index, chunk))
                 queue.put_nowait(None)
-            except Exception as error:  # carried to the reader below
-                queue.put_nowait(error)
+            except BaseException as error:  # carried to the reader below, who waits for it
+                cancelled = InternalError("The answer was cancelled.")
+                queue.put_nowait(error if isinstance(error, Exception) else cancelled)
+                if not isinstance(error, Exception):
+                    raise
 
         pumps = [asyncio.create_task(pump(*item)) for item in enumerate(answers)]
         try:
@@ -240,7 +246,7 @@ def _completion(index: int, chunk: GenerateChunk) -> CompletionOutput:
 
 def _append(whole: CompletionOutput, delta: CompletionOutput) -> None:
     whole.text += delta.text
-    whole.token_ids = [*whole.token_ids, *delta.token_ids]
+    list.extend(whole.token_ids, delta.token_ids)  # type: ignore[arg-type]  # ours: a list
     if delta.logprobs is not None:
         whole.logprobs = [*(whole.logprobs or []), *delta.logprobs]
     whole.cumulative_logprob = delta.cumulative_logprob

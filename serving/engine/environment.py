@@ -17,6 +17,8 @@ def prepare_environment(*, threads: int | None = None) -> None:
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_OFFLINE": "1",
     }
+    # vLLM's app would ask for this key on top of ours.
+    os.environ.pop("VLLM_API_KEY", None)
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
     if threads is not None:

@@ -86,6 +86,9 @@ class _LeaseCheckingWorker(NixlPullConnectorWorker):
         else:
             super().__init__(vllm_config, engine_id, kv_cache_config)
         self._leases = LeaseBook(extension_s=self._lease_extension)
+        self._send_notif = self.nixl_wrapper.send_notif
+        self.nixl_wrapper.send_notif = self._noting_failures
+        self._notif_failed = False
 
     def _read_blocks_for_req(self, req_id: str, meta: "ReqMeta") -> None:
         if self._reads_from_known_engine(meta) and self._expired(meta):
@@ -107,10 +110,26 @@ class _LeaseCheckingWorker(NixlPullConnectorWorker):
         return done, failed
 
     def _send_heartbeats(self, metadata: "NixlConnectorMetadata") -> None:
+        # Before the call: the handshake of others may end during it, without a heartbeat for them.
+        known = [
+            heartbeat.req_ids.copy()
+            for engine_id, heartbeat in metadata.heartbeat_by_engine.items()
+            if engine_id in self._remote_agents
+        ]
+        sent_s = time.perf_counter()
+        self._notif_failed = False
         super()._send_heartbeats(metadata)
-        for engine_id, heartbeat in metadata.heartbeat_by_engine.items():
-            if engine_id in self._remote_agents:
-                self._leases.heartbeat(heartbeat.req_ids, time.perf_counter())
+        # vLLM passes over a heartbeat that could not be sent.
+        if not self._notif_failed:
+            for request_ids in known:
+                self._leases.heartbeat(request_ids, sent_s)
+
+    def _noting_failures(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return self._send_notif(*args, **kwargs)
+        except Exception:
+            self._notif_failed = True
+            raise
 
     def _reads_from_known_engine(self, meta: "ReqMeta") -> bool:
         """Before the handshake there is no clock offset; the read comes here again after it."""

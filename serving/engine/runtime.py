@@ -1,6 +1,5 @@
 """One vLLM engine inside an instance: prefill, generate, release."""
 
-import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
@@ -50,7 +49,6 @@ class LLMRuntime:
     def __init__(self, settings: Settings, engine: AsyncLLM) -> None:
         self._engine = engine
         self._lease_s = settings.engine.kv_lease_s
-        self._max_model_len = settings.model.max_model_len
         self._dtype = engine.model_config.dtype
         self._used_handovers: OrderedDict[tuple[str, str], None] = OrderedDict()
 
@@ -80,7 +78,8 @@ class LLMRuntime:
             extra_args={"kv_transfer_params": {"do_remote_decode": True}},
         )
         final: RequestOutput | None = None
-        async for output in self._run(request_key, prompt, visual_tokens, sampling):
+        engine_input = self._engine_input(prompt, visual_tokens)
+        async for output in self._run(request_key, engine_input, sampling):
             final = output
         if final is None or not final.kv_transfer_params:
             raise EngineFailedError("the prefill ended without a hand-over")
@@ -95,18 +94,27 @@ class LLMRuntime:
             EngineFailedError: also for a hand-over that was used before.
             RejectedError: vLLM refuses prompt or parameters.
         """
-        sampling = decode_sampling(request.sampling)
-        sampling.output_kind = RequestOutputKind.DELTA
-        sampling.extra_args = None
+        sampling = _streaming(request.sampling)
+        engine_input = self._engine_input(request.prompt, visual_tokens)
         if request.handover:
             params = decode_value(request.handover)
             if not self._use(params):
                 raise EngineFailedError("this hand-over was pulled or released before")
             sampling.extra_args = {"kv_transfer_params": params}
-        runs = self._run(request.request_key, request.prompt, visual_tokens, sampling)
-        async with aclosing(runs) as outputs:
-            async for output in outputs:
-                yield _chunk(output)
+        try:
+            runs = self._run(request.request_key, engine_input, sampling)
+            async with aclosing(runs) as outputs:
+                async for output in outputs:
+                    yield _chunk(output)
+        except RejectedError:
+            # It never reached the engine, so nothing has pulled.
+            if request.handover:
+                await self._engine.notify_kv_transfer_request_rejected(request.request_key, params)
+            raise
+
+    async def abort(self, request_key: str) -> None:
+        """End a request; does nothing when it is done."""
+        await self._engine.abort(request_key)
 
     async def release(self, request_key: str, handover: bytes) -> bool:
         """Let the prefilling instance free the blocks; False when they were pulled already."""
@@ -132,25 +140,18 @@ class LLMRuntime:
         self._engine.shutdown(timeout=timeout_s)
 
     async def _run(
-        self,
-        request_key: str,
-        prompt: Prompt,
-        visual_tokens: Sequence[torch.Tensor],
-        sampling: SamplingParams,
+        self, request_key: str, engine_input: EngineInput, sampling: SamplingParams
     ) -> AsyncGenerator[RequestOutput, None]:
-        engine_input = self._engine_input(prompt, visual_tokens)
         try:
             async with aclosing(
                 self._engine.generate(engine_input, sampling, request_key)
             ) as outputs:
                 async for output in outputs:
                     yield output
-        except (VLLMClientError, GracefulHTTPError, ValueError) as error:
+        except (VLLMClientError, GracefulHTTPError) as error:
             raise RejectedError(str(error)) from error
-        except (EngineDeadError, EngineGenerateError) as error:
+        except (EngineDeadError, EngineGenerateError, ValueError) as error:
             raise EngineFailedError(str(error) or type(error).__name__) from error
-        except asyncio.CancelledError:
-            raise
 
     def _engine_input(self, prompt: Prompt, visual_tokens: Sequence[torch.Tensor]) -> EngineInput:
         token_ids = list(prompt.token_ids)
@@ -191,21 +192,35 @@ class LLMRuntime:
         return True
 
 
+def _streaming(encoded: bytes) -> SamplingParams:
+    """The parameters as this engine takes them: deltas, and nothing of the client's beside."""
+    try:
+        sampling = decode_sampling(encoded)
+    except (VLLMClientError, ValueError) as error:
+        raise RejectedError(str(error)) from error
+    sampling.output_kind = RequestOutputKind.DELTA
+    sampling.extra_args = None
+    return sampling
+
+
 def _check_visual_tokens(
     counts: Sequence[int], visual_tokens: Sequence[torch.Tensor], model_config: Any
 ) -> None:
-    """Nothing unchecked may reach the engine: a wrong shape kills its process, and NaN passes."""
+    """Nothing unchecked may reach the engine: a wrong shape kills its process, and NaN passes.
+
+    A client cannot cause any of it, so it is a failure of ours.
+    """
     hidden = model_config.get_inputs_embeds_size()
     if len(counts) != len(visual_tokens):
-        raise RejectedError(f"{len(visual_tokens)} pictures for {len(counts)} places")
+        raise EngineFailedError(f"{len(visual_tokens)} pictures for {len(counts)} places")
     for index, (count, tokens) in enumerate(zip(counts, visual_tokens, strict=True)):
         if tuple(tokens.shape) != (count, hidden):
-            raise RejectedError(
+            raise EngineFailedError(
                 f"picture {index}: visual tokens of shape {tuple(tokens.shape)}, "
                 f"[{count}, {hidden}] expected"
             )
         if not bool(torch.isfinite(tokens).all()):
-            raise RejectedError(f"picture {index}: visual tokens that are not finite")
+            raise EngineFailedError(f"picture {index}: visual tokens that are not finite")
 
 
 def _item(tokens: torch.Tensor) -> MultiModalKwargsItem:

@@ -4,6 +4,7 @@ Knows instances by their protocol only (`serving.gateway.instances`); neither Ra
 """
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -70,12 +71,6 @@ class Dispatcher:
                 async for chunk in chunks:
                     yield chunk
         except NoInstanceError as error:
-            if answer.one_instance:
-                raise InvalidRequestError(
-                    "Prompt log-probabilities are not served: no instance both prefills and "
-                    "decodes.",
-                    param="prompt_logprobs",
-                ) from error
             raise OverloadedError(f"No instance serves {error.role} at the moment.") from error
         except InstanceError as error:
             log.warning("request %s: %s", context.key, error)
@@ -84,6 +79,13 @@ class Dispatcher:
     async def _generate(
         self, context: RequestContext, answer: Answer
     ) -> AsyncGenerator[GenerateChunk, None]:
+        if answer.one_instance and not any(
+            {"prefill", "decode"} <= instance.resident for instance in self.instances.values()
+        ):
+            raise InvalidRequestError(
+                "Prompt log-probabilities are not served: no instance both prefills and decodes.",
+                param="prompt_logprobs",
+            )
         references = await self._visual_tokens(context)
         self._metrics.prompt_tokens.inc(len(answer.prompt.token_ids))
         placement = context.pinned or place(
@@ -226,6 +228,7 @@ class Dispatcher:
                 self._in_background(self._abandon(call, answer.key, prefill, decode))
                 raise
         self._record(context, "prefill", prefill.name, self._clock() - started)
+        self._metrics.kv_handovers.inc()
         return Handover(prefill.name, params, self._clock() + lease_s, lease_s)
 
     async def _decode(
@@ -262,11 +265,14 @@ class Dispatcher:
         prefill: Instance,
         decode: Instance,
     ) -> None:
-        """The client left during prefill. A prefill that was already done must be released."""
+        """The client left during prefill: end it, or release it when it was done already."""
+        with contextlib.suppress(InstanceError):
+            await prefill.client.abort(key)
         try:
             params, lease_s = await call
         except Exception:
             return
+        self._metrics.kv_handovers.inc()
         held = Handover(prefill.name, params, self._clock() + lease_s, lease_s)
         await self._release(decode, key, held)
 

@@ -34,13 +34,17 @@ class InstanceClient(Protocol):
 
     def generate(self, request: GenerateRequest) -> AsyncGenerator[GenerateChunk, None]: ...
 
+    async def abort(self, request_key: str) -> None:
+        """End a prefill that is running; nothing happens when it is done."""
+        ...
+
     async def release(self, request_key: str, handover: bytes) -> bool:
         """Give up a held prefill; False when this instance has begun to pull it already."""
         ...
 
 
 class InstanceError(Exception):
-    """An instance failed; the request may be tried on another."""
+    """An instance failed; asking again may reach another."""
 
     def __init__(self, instance: str, reason: str) -> None:
         super().__init__(f"{instance}: {reason}")

@@ -35,7 +35,7 @@ class GatewayMetrics:
         )
         self.ttft = Histogram(
             "saccade_time_to_first_token_seconds",
-            "From the request's arrival to its first token.",
+            "From a request's arrival to the first token that an instance sent for it.",
             ["modality"],
             buckets=STAGE_BUCKETS_S,
             registry=registry,
@@ -45,6 +45,11 @@ class GatewayMetrics:
             "Time in a stage, its queue on the instance included.",
             ["stage"],
             buckets=STAGE_BUCKETS_S,
+            registry=registry,
+        )
+        self.kv_handovers = Counter(
+            "saccade_kv_handovers",
+            "Prefills that were held for another instance.",
             registry=registry,
         )
         self.kv_transfers = Counter(
@@ -77,8 +82,16 @@ class GatewayMetrics:
         self.instance_up = Gauge(
             "saccade_instance_up", "1 while the instance answers.", ["instance"], registry=registry
         )
+        self.instance_unfinished = Gauge(
+            "saccade_instance_unfinished_requests",
+            "Requests that an instance's engine has not ended, at its latest check.",
+            ["instance"],
+            registry=registry,
+        )
         for stage in ("in", "kept"):
             self.visual_tokens.labels(stage)
 
-    def set_instance_up(self, instance: str, up: bool) -> None:
+    def on_check(self, instance: str, up: bool, num_unfinished: int) -> None:
+        """What the latest check of an instance has found."""
         self.instance_up.labels(instance).set(up)
+        self.instance_unfinished.labels(instance).set(num_unfinished)

@@ -5,6 +5,7 @@ import json
 import os
 import socket
 from collections import deque
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from pathlib import Path
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     import torch
 
 LOG_LINES_IN_ERRORS = 12
+# An engine ends within moments; a prefill that is still held keeps it from that.
+ENGINE_STOP_TIMEOUT_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,7 @@ class InstanceActor:
         self._runtime: Any = None
         self._server: Any = None
         self._staged: Any = None
+        self._loading: asyncio.Task[None] | None = None
         Path(spec.socket_folder).mkdir(parents=True, exist_ok=True)
         os.environ["VLLM_RPC_BASE_PATH"] = spec.socket_folder
 
@@ -101,19 +105,28 @@ class InstanceActor:
     async def stage_visual_tokens(self, request_key: str, *visual_tokens: "torch.Tensor") -> None:
         self._staged.put(request_key, visual_tokens)
 
-    async def check(self) -> None:
-        """Raises when the engine is dead."""
-        if self._runtime is not None:
-            await self._runtime.check()
+    async def check(self) -> int:
+        """How many requests the engine has not ended; raises when it is dead."""
+        if self._runtime is None:
+            return 0
+        await self._runtime.check()
+        num_unfinished: int = self._runtime.num_unfinished
+        return num_unfinished
 
     async def stop(self, timeout_s: float) -> None:
-        """End calls, engine and threads; the process is left to Ray."""
+        """End calls, engine and threads; the process is left to Ray.
+
+        An engine that is still loading is waited for, `timeout_s` at most: killed half-way, it
+        leaves a semaphore behind.
+        """
+        if self._loading is not None:
+            await asyncio.wait({self._loading}, timeout=timeout_s)
         if self._server is not None:
             await self._server.stop(grace=0)
         if self._encode is not None:
             self._encode.close()
         if self._runtime is not None:
-            await asyncio.to_thread(self._runtime.shutdown, timeout_s)
+            await asyncio.to_thread(self._runtime.shutdown, ENGINE_STOP_TIMEOUT_S)
         await asyncio.to_thread(_remove_semaphores)
 
     async def _start_encoder(self) -> None:
@@ -136,6 +149,9 @@ class InstanceActor:
             max_pixels=settings.media.max_pixels,
         )
 
+    async def _load(self, load: Awaitable[Any]) -> None:
+        self._runtime = await load
+
     async def _start_llm(self) -> str:
         host = ray.util.get_node_ip_address()
         os.environ["VLLM_NIXL_SIDE_CHANNEL_HOST"] = host
@@ -146,7 +162,9 @@ class InstanceActor:
 
         settings = self._spec.settings
         self._phase = "loading LLM"
-        self._runtime = await asyncio.to_thread(runtime_module.LLMRuntime.load, settings)
+        load = asyncio.to_thread(runtime_module.LLMRuntime.load, settings)
+        self._loading = asyncio.create_task(self._load(load))
+        await self._loading
         self._staged = StagedVisualTokens(settings.cluster.stage_timeout_s * 2)
         service = InstanceService(self._runtime, self._staged)
         self._server, address = await serve(service, host)

@@ -9,6 +9,8 @@ from saccade.serving.engine.runtime import EngineFailedError, LLMRuntime, Reject
 from saccade.serving.instance.staging import StagedVisualTokens
 from saccade.serving.transport.channel import CHANNEL_OPTIONS
 from saccade.serving.transport.instance_pb2 import (
+    AbortReply,
+    AbortRequest,
     GenerateChunk,
     GenerateRequest,
     PrefillReply,
@@ -53,6 +55,10 @@ class InstanceService(InstanceServicer):
                 yield chunk
         except (RejectedError, EngineFailedError) as error:
             await _abort(context, error)
+
+    async def Abort(self, request: AbortRequest, context: Context) -> AbortReply:  # noqa: N802
+        await self._runtime.abort(request.request_key)
+        return AbortReply()
 
     async def Release(self, request: ReleaseRequest, context: Context) -> ReleaseReply:  # noqa: N802
         try:

@@ -56,6 +56,10 @@ class Server:
         except psutil.NoSuchProcess:
             return []
 
+    def engines(self) -> list[psutil.Process]:
+        """vLLM's engine processes."""
+        return [process for process in self.family() if is_engine(process)]
+
     def stop(self, number: signal.Signals) -> int:
         """Send a signal and wait for the exit code."""
         self.process.send_signal(number)
@@ -105,6 +109,11 @@ def until(check: Callable[[], T | None], timeout_s: float, why: Callable[[], obj
             return value
         time.sleep(0.05)
     pytest.fail(f"not within {timeout_s:g} s: {why()}")
+
+
+def is_engine(process: psutil.Process) -> bool:
+    """The kernel keeps 15 characters of a name, and psutil does not always find the rest."""
+    return "EngineCor" in process.name()
 
 
 def alive(processes: Sequence[psutil.Process]) -> list[psutil.Process]:

@@ -72,6 +72,7 @@ def test_one_llm_instance_does_both_and_sigterm_drains(
         assert {stage["instance"] for stage in stages[2:]} == {"llm-0"}
         assert response["saccade"]["tenant"] == "team-a"
         assert server.metric("saccade_kv_transfers_total") == 0
+        _check_prefix_caches_are_apart(http)
         body = chat(max_tokens=1000, ignore_eos=True, stream=True)
         with http.stream("POST", "/v1/chat/completions", json=body) as stream:
             lines = stream.iter_lines()
@@ -97,6 +98,23 @@ def _check_keys(server: Server) -> None:
             assert response.status_code == 401
             assert response.json()["error"]["type"] == "authentication_error"
     assert httpx2.get(f"{server.url}/readyz").status_code == 200
+
+
+def _check_prefix_caches_are_apart(http: httpx2.Client) -> None:
+    """What one tenant has sent is cached for that tenant only."""
+
+    def cached(key: str) -> int:
+        response = http.post(
+            "/v1/chat/completions",
+            headers={"authorization": f"Bearer {key}"},
+            json=chat(max_tokens=1),
+        )
+        count: int = response.json()["usage"]["prompt_tokens_details"]["cached_tokens"]
+        return count
+
+    assert cached("key-of-team-a") > 0
+    assert cached("key-of-team-b") == 0
+    assert cached("key-of-team-b") > 0
 
 
 def _is_draining(server: Server) -> bool:
@@ -142,7 +160,7 @@ def test_an_engine_that_dies_is_taken_out(started: list[Server], tmp_path: Path)
     before = traces()
     server = until_ready(start(started, tmp_path))
     family = server.family()
-    (engine,) = [process for process in family if "EngineCore" in process.name()]
+    (engine,) = until(server.engines, 10, lambda: [process.name() for process in family])
     engine.kill()
     until(lambda: httpx2.get(f"{server.url}/readyz").status_code == 503, 30, server.output)
     report = httpx2.get(f"{server.url}/readyz").json()

@@ -1,6 +1,7 @@
 """A picture and a question through encode, prefill and decode, with the stock client."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from pathlib import Path
@@ -142,6 +143,27 @@ def test_usage_counts_what_the_llm_saw(client: openai.OpenAI) -> None:
     assert last.choices == []
     assert last.usage.visual_tokens == VISUAL_TOKENS
     assert last.usage.completion_tokens == MAX_TOKENS
+
+
+def test_the_same_picture_again_hits_the_prefix_cache(client: openai.OpenAI) -> None:
+    """Counted where the prompt is prefilled, reported by the instance that decodes."""
+    conversation = [user(picture(1234), words("Once more?"))]
+    first, second = (
+        ask(client, conversation).usage.prompt_tokens_details.cached_tokens for _ in range(2)
+    )
+    assert first == 0
+    assert second >= VISUAL_TOKENS // 32 * 32
+
+
+def test_many_at_once_answer_as_they_do_alone(client: openai.OpenAI) -> None:
+    def tokens(conversation: list[dict[str, Any]]) -> list[int]:
+        answer: list[int] = ask(client, conversation).choices[0].model_extra["token_ids"]
+        return answer
+
+    conversations = [*CONVERSATIONS.values()] * 3
+    alone = [tokens(conversation) for conversation in CONVERSATIONS.values()] * 3
+    with ThreadPoolExecutor(len(conversations)) as pool:
+        assert list(pool.map(tokens, conversations)) == alone
 
 
 class _Pictures(BaseHTTPRequestHandler):

@@ -107,8 +107,8 @@ async def test_a_released_handover_frees_the_blocks_and_cannot_be_pulled(pair: "
         await answer(pair.second, "too-late", text(), handover=handover)
 
 
-async def test_prefill_ignores_what_shapes_the_answer(pair: "Pair") -> None:
-    """The prefill leg has parameters of its own, so these reach the decoding engine alone."""
+async def test_what_shapes_the_answer_works_over_a_hand_over(pair: "Pair") -> None:
+    """The prefill leg has parameters of its own; these reach the decoding engine alone."""
     from tests.integration.engine_pair import answer, text
 
     sampling: dict[str, Any] = {
@@ -122,17 +122,40 @@ async def test_prefill_ignores_what_shapes_the_answer(pair: "Pair") -> None:
     assert split == await answer(pair.first, "shaped-whole", text(), **sampling)
 
 
+async def test_a_handover_of_a_refused_request_is_released(pair: "Pair") -> None:
+    from saccade.serving.engine.runtime import RejectedError
+    from tests.integration.engine_pair import answer, text
+
+    handover, _ = await pair.first.prefill("refused", text())
+    with pytest.raises(RejectedError):
+        await answer(pair.second, "refused", text(*([7] * 3000)), handover=handover)
+    assert not await pair.second.release("refused", handover)
+
+
+async def test_an_aborted_prefill_ends_without_a_handover(pair: "Pair") -> None:
+    from saccade.serving.engine.runtime import EngineFailedError
+    from tests.integration.engine_pair import text
+
+    prefill = asyncio.ensure_future(pair.first.prefill("aborted", text(*([7] * 1900), salt="a")))
+    while not pair.first.num_unfinished:  # noqa: ASYNC110  the engine signals nothing
+        await asyncio.sleep(0)
+    await pair.first.abort("aborted")
+    with pytest.raises(EngineFailedError):
+        await prefill
+    assert not pair.first.num_unfinished
+
+
 async def test_visual_tokens_that_would_kill_the_engine_are_refused(pair: "Pair") -> None:
     import torch
 
-    from saccade.serving.engine.runtime import RejectedError
+    from saccade.serving.engine.runtime import EngineFailedError
     from tests.integration.engine_pair import answer, text, with_pictures
 
     prompt, (tokens,) = with_pictures([20], seed=1)
     for bad in (tokens[:-1], tokens[:, :-1], torch.full_like(tokens, float("nan"))):
-        with pytest.raises(RejectedError):
+        with pytest.raises(EngineFailedError):
             await answer(pair.first, "bad", prompt, [bad])
-    with pytest.raises(RejectedError):
+    with pytest.raises(EngineFailedError):
         await answer(pair.first, "missing", prompt, [])
     assert (await answer(pair.first, "still alive", text()))[1] == "length"
 
@@ -157,11 +180,7 @@ async def test_idle_engines_leave_the_cores_alone(pair: "Pair") -> None:
 
     handover, _ = await pair.first.prefill("before", text())
     await answer(pair.second, "before", text(), handover=handover)
-    engines = [
-        child
-        for child in psutil.Process().children(recursive=True)
-        if "EngineCore" in " ".join(child.cmdline()) or "EngineCore" in child.name()
-    ]
+    engines = [child for child in psutil.Process().children() if "EngineCor" in child.name()]
     assert len(engines) == 2
     shares = [engine.cpu_percent(interval=1.5) / 100 for engine in engines]
     assert max(shares) < MAX_IDLE_CPU_SHARE, shares

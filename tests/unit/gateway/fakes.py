@@ -174,6 +174,9 @@ class FakeInstance:
         finally:
             self.world.open_streams -= 1
 
+    async def abort(self, request_key: str) -> None:
+        self._call("abort")
+
     async def release(self, request_key: str, handover: bytes) -> bool:
         self._call("release")
         await self.world.step("releasing")
