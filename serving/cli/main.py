@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 import saccade
-from saccade.serving.cli import chat, checkpoint, config, serve
+from saccade.serving.cli import chat, checkpoint, config, dataset, evaluate, serve, train
 
 app = typer.Typer(
     name="saccade",
@@ -16,8 +16,11 @@ app = typer.Typer(
 )
 app.command("serve")(serve.serve)
 app.command("chat")(chat.chat)
+app.command("eval")(evaluate.evaluate)
 app.add_typer(config.app, name="config")
 app.add_typer(checkpoint.app, name="checkpoint")
+app.add_typer(dataset.app, name="dataset")
+app.add_typer(train.app, name="train")
 
 
 def _version(wanted: bool) -> None:
