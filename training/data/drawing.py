@@ -5,8 +5,11 @@ questions about that library's pictures.
 """
 
 import io
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +46,24 @@ Owners = NDArray[np.int8]
 """The picture as 48 x 48 cells: the index of the object that a cell shows, or `NOBODY`."""
 
 
+@dataclass(frozen=True)
+class Glyph:
+    """A character of a label: which, on which object, and the box around it in pixels."""
+
+    character: str
+    owner: int
+    x: float
+    y: float
+    width: float
+    height: float
+
+
+class Drawn(NamedTuple):
+    picture: Image.Image
+    owners: Owners
+    glyphs: tuple[Glyph, ...]
+
+
 class Drawer:
     """Draws one scene, or the frames of one clip: the style is settled once for all of them."""
 
@@ -57,19 +78,26 @@ class Drawer:
         self._jpeg_quality = rng.randint(55, 95) if rng.random() < 0.15 else None
         self._outlines: dict[tuple[str, Rgb, float], tuple[Outline, Outline]] = {}
 
-    def draw(self, scene: Scene) -> tuple[Image.Image, Owners]:
+    def draw(self, scene: Scene) -> Drawn:
         picture = self._background(scene)
         # Pillow's smallest numbers are unsigned: object n is n + 1, nobody 0.
         owners = Image.new("L", (OWNERS_SIDE, OWNERS_SIDE), 0)
         owners_drawer = ImageDraw.Draw(owners)
         scale = (OWNERS_SIDE / scene.width, OWNERS_SIDE / scene.height)
+        glyphs: list[Glyph] = []
         for index, thing in enumerate(scene.objects):
             outline, hole = self._outline(thing)
             self._paint(picture, thing, outline, hole)
+            if thing.label:
+                glyphs += self._write(picture, thing, index)
             owners_drawer.polygon(_placed(thing, outline, scale), fill=index + 1)
             if hole:
                 owners_drawer.polygon(_placed(thing, hole, scale), fill=0)
-        return self._finished(picture), np.asarray(owners).astype(np.int8) + np.int8(NOBODY)
+        return Drawn(
+            self._finished(picture),
+            np.asarray(owners).astype(np.int8) + np.int8(NOBODY),
+            tuple(glyphs),
+        )
 
     def _outline(self, thing: Object) -> tuple[Outline, Outline]:
         key = (thing.shape, thing.shade, thing.radius)
@@ -108,10 +136,8 @@ class Drawer:
             points = _placed(thing, outline, (1, 1))
             dark = (0, 0, 0) if sum(thing.shade) > 150 else (90, 90, 90)
             ImageDraw.Draw(picture).line([*points, points[0]], fill=dark, width=1)
-        if thing.label:
-            self._write(picture, thing)
 
-    def _write(self, picture: Image.Image, thing: Object) -> None:
+    def _write(self, picture: Image.Image, thing: Object, owner: int) -> Iterator[Glyph]:
         wide, high = (part * thing.radius for part in LABEL_ROOM[thing.shape])
         font_of = self._rng.choice(FONTS)
         rough = font_of(40)
@@ -119,9 +145,15 @@ class Drawer:
         size = 40 * min(wide / (box[2] - box[0]), high / (box[3] - box[1]))
         drop = thing.radius * (0.05 if thing.shape != "heart" else -0.1)
         ink = (0, 0, 0) if palette.distance(thing.shade, (0, 0, 0)) > 200 else (255, 255, 255)
+        font = font_of(size)
         ImageDraw.Draw(picture).text(
-            (thing.x, thing.y + drop), thing.label, fill=ink, font=font_of(size), anchor="mm"
+            (thing.x, thing.y + drop), thing.label, fill=ink, font=font, anchor="mm"
         )
+        left, height = thing.x - font.getlength(thing.label) / 2, 0.72 * font.size
+        for character in thing.label:
+            width = font.getlength(character)
+            yield Glyph(character, owner, left + width / 2, thing.y + drop, width, height)
+            left += width
 
     def _finished(self, picture: Image.Image) -> Image.Image:
         if self._softening:

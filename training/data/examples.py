@@ -15,7 +15,7 @@ from PIL import Image
 from saccade.training.data.captions import caption, describe
 from saccade.training.data.chat import sample_chat
 from saccade.training.data.clips import NUM_FRAMES, sample_clip
-from saccade.training.data.drawing import Drawer, Owners
+from saccade.training.data.drawing import Drawer, Drawn
 from saccade.training.data.questions import CLIP_KINDS, STILL_KINDS, Question, ask
 from saccade.training.data.scenes import Scene, Split, sample_scene
 
@@ -24,15 +24,19 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Example:
-    pictures: tuple[Image.Image, ...]
-    """RGB, of any size. None for plain chat, one for a still, the frames in order for a clip."""
-
     scenes: tuple[Scene, ...]
-    owners: tuple[Owners, ...]
-    """For each picture, the object that each of 48 x 48 cells shows, or -1."""
+    """None for plain chat, one for a still, the frames in order for a clip."""
+
+    drawn: tuple[Drawn, ...]
+    """Of each scene."""
 
     questions: tuple[Question, ...]
     caption: str = ""
+
+    @property
+    def pictures(self) -> tuple[Image.Image, ...]:
+        """RGB, of any size."""
+        return tuple(drawn.picture for drawn in self.drawn)
 
 
 def still(
@@ -54,8 +58,8 @@ def still(
         scene = sample_scene(rng, split)
         questions = _several(rng, scene, split, _kinds(rng, kinds, index, all_of), num_questions)
         if questions is not None:
-            picture, owners = Drawer(rng).draw(scene)
-            return Example((picture,), (scene,), (owners,), questions, caption(rng, scene))
+            drawn = Drawer(rng).draw(scene)
+            return Example((scene,), (drawn,), questions, caption(rng, scene))
 
 
 def clip(
@@ -69,18 +73,13 @@ def clip(
     rng = _rng(split, seed, "clip", index)
     sampled = sample_clip(rng, split, kinds[index % len(kinds)], num_frames)
     drawer = Drawer(rng)
-    drawn = [drawer.draw(scene) for scene in sampled.frames]
-    return Example(
-        pictures=tuple(picture for picture, _ in drawn),
-        scenes=sampled.frames,
-        owners=tuple(owners for _, owners in drawn),
-        questions=sampled.questions,
-    )
+    drawn = tuple(drawer.draw(scene) for scene in sampled.frames)
+    return Example(sampled.frames, drawn, sampled.questions)
 
 
 def text_only(split: Split, seed: int, index: int, num_questions: int = 1) -> Example:
     rng = _rng(split, seed, "chat", index)
-    return Example((), (), (), tuple(sample_chat(rng) for _ in range(num_questions)))
+    return Example((), (), tuple(sample_chat(rng) for _ in range(num_questions)))
 
 
 def stream(make: Callable[[int], T], start: int = 0) -> Iterator[T]:

@@ -13,17 +13,18 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, mse_loss, normalize
 
+from saccade.training.architecture import VisionSizes
 from saccade.training.data import Example, Split, still
 from saccade.training.recipe.initial import whiten_patches
 from saccade.training.recipe.model import TinyModel
 from saccade.training.recipe.patch_heads import PatchHeads
 from saccade.training.recipe.pictures import PatchTargets, squeezed
 from saccade.training.recipe.settings import ContrastiveStage
-from saccade.training.recipe.teacher import Teacher
+from saccade.training.recipe.teacher import Teacher, widths_of_depths
 from saccade.training.tokenizer import build_tokenizer, text_tower_tokenizer
 
-IMITATING_LAYERS = (-5, -4, -3, -2)
-"""Which hidden states of the tower follow the teacher's four depths."""
+IMITATING_LAYERS = (-6, -5, -4, -3, -2)
+"""Which hidden states of the tower follow the teacher's five depths."""
 
 PICTURES_TO_WHITEN = 256
 LARGEST_LOGIT_SCALE = 4.6052
@@ -44,10 +45,11 @@ class ContrastiveBatch:
 class Imitation(nn.Module):
     """The teacher's features of a patch, from those of the tower."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, sizes: VisionSizes) -> None:
         super().__init__()
         self.readers = nn.ModuleList(
-            nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width)) for _ in IMITATING_LAYERS
+            nn.Sequential(nn.LayerNorm(sizes.hidden_size), nn.Linear(sizes.hidden_size, width))
+            for width in widths_of_depths(sizes)
         )
 
     def loss(self, hidden_states: Sequence[Tensor], taught: Sequence[Tensor]) -> Tensor:
@@ -67,7 +69,7 @@ class ContrastiveTask:
         self._patches_side = sizes.image_size // sizes.patch_size
         self.heads = PatchHeads(sizes)
         self._teacher = teacher
-        self.imitation = Imitation(sizes.hidden_size)
+        self.imitation = Imitation(sizes)
         self._tokenizer = text_tower_tokenizer(build_tokenizer(model.architecture))
         self._side = model.architecture.vision.image_size
 

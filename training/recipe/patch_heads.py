@@ -33,6 +33,7 @@ class PatchHeads(nn.Module):
         self.characters = nn.Linear(width, LONGEST_LABEL * (1 + len(SINGLE_CHARACTERS)))
         self.offset = nn.Linear(width, 2)
         self.silhouette = nn.Linear(width, SILHOUETTE_SIDE**2)
+        self.glyph = nn.Linear(width, 1 + len(SINGLE_CHARACTERS))
         self.outline = nn.Linear(width, (OWNERS_SIDE // side) ** 2)
 
     def read(self, features: Tensor) -> dict[str, Tensor]:
@@ -45,6 +46,7 @@ class PatchHeads(nn.Module):
             "size": self.size(normed),
             "characters": characters,
             "offset": self.offset(normed),
+            "glyph": self.glyph(normed),
             "outline": self.outline(normed),
             "silhouette": self.silhouette(normed),
         }
@@ -55,7 +57,7 @@ class PatchHeads(nn.Module):
             name: cross_entropy(
                 read[name].flatten(0, -2), getattr(targets, name).flatten(), ignore_index=IGNORED
             )
-            for name in ("shape", "colour", "size", "characters")
+            for name in ("shape", "colour", "size", "characters", "glyph")
         }
         owned = targets.region >= 0
         return losses | {
@@ -75,6 +77,8 @@ class PatchHeads(nn.Module):
             name: _share((read[name].argmax(-1) == getattr(targets, name))[owned])
             for name in ("shape", "colour", "size")
         }
+        lettered = targets.glyph > 0
+        scores["glyph"] = _share((read["glyph"].argmax(-1) == targets.glyph)[lettered])
         labelled = targets.characters[..., 0] > 0
         hit = (read["characters"].argmax(-1) == targets.characters).all(-1)
         return scores | {"label": _share(hit[labelled])}

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -42,10 +42,10 @@ class PatchTargets:
     shape: Tensor  # [B, N], ignored on the background
     colour: Tensor  # [B, N], 0 is the background
     size: Tensor  # [B, N], ignored on the background
-    characters: Tensor  # [B, N, 3], 0 for none, ignored on the background
-    offset: Tensor  # [B, N, 2], from the patch to its object's middle, in quarters of a picture
+    characters: Tensor  # [B, N, 3], of the object's label; 0 for none, ignored on the background
+    glyph: Tensor  # [B, N], the character in this very patch; 0 for none, ignored at its edges
     region: Tensor  # [B, N], number of the object in the whole batch, or -1
-
+    offset: Tensor  # [B, N, 2], from the patch to its object's middle, in quarters of a picture
     outline: Tensor  # [B, N, cells], 1 where a cell of the patch shows any object
     silhouette: Tensor  # [B, N, points], 1 where its object is, seen from that object's middle
 
@@ -56,51 +56,66 @@ class PatchTargets:
         for example in examples:
             tables.append(_table(example, first_region, patches_side))
             first_region += len(example.scenes[0].objects)
-        rows, offsets, outlines, silhouettes = (
-            torch.from_numpy(np.stack(part)) for part in zip(*tables, strict=True)
+        return PatchTargets(
+            **{
+                name: torch.from_numpy(np.stack([table[name] for table in tables]))
+                for name in tables[0]
+            }
         )
-        shape, colour, size, region = rows[..., :4].unbind(-1)
-        characters = rows[..., 4:]
-        return PatchTargets(shape, colour, size, characters, offsets, region, outlines, silhouettes)
 
 
-def _table(
-    example: Example, first_region: int, side: int
-) -> tuple[Integers, Floats, Floats, Floats]:
-    """By patch: (shape, colour, size, region, three characters), offset, outline, silhouette."""
-    scene = example.scenes[0]
-    cells = _cells_of_patches(example.owners[0], side)
-    owner = _owner_of_patches(cells, len(scene.objects))
-    rows = [
-        [
-            SHAPES.index(o.shape),
-            1 + COLOURS.index(o.colour),
-            SIZES.index(o.size),
-            first_region + index,
-            *_characters(o.label),
-        ]
-        for index, o in enumerate(scene.objects)
-    ]
-    nothing = [IGNORED, 0, IGNORED, -1] + [IGNORED] * LONGEST_LABEL
-    table = np.array([*rows, nothing], dtype=np.int64)[owner]
-    middles = [[o.x / scene.width, o.y / scene.height] for o in scene.objects]
+def _table(example: Example, first_region: int, side: int) -> dict[str, Integers | Floats]:
+    """One picture's row of every field."""
+    scene, objects = example.scenes[0], example.scenes[0].objects
+    cells = _cells_of_patches(example.drawn[0].owners, side)
+    owner = _owner_of_patches(cells, len(objects))
+
+    def by_owner(values: Sequence[Any], nothing: Any, dtype: type = np.int64) -> Any:
+        """`owner` is -1 for the background, and so the last row."""
+        return np.array([*values, nothing], dtype=dtype)[owner]
+
+    middles = [[o.x / scene.width, o.y / scene.height] for o in objects]
     ticks = (np.arange(side) + 0.5) / side
     patches = np.stack(np.meshgrid(ticks, ticks), axis=-1).reshape(-1, 2)
-    offsets = (np.array([*middles, [0.0, 0.0]])[owner] - patches) * OFFSETS_IN_A_PICTURE
-    offsets[owner == NOBODY] = 0
-    silhouettes = np.stack([*_silhouettes(example), np.zeros(SILHOUETTE_SIDE**2)])[owner]
-    outlines = cells != NOBODY
-    return (
-        table,
-        offsets.astype(np.float32),
-        outlines.astype(np.float32),
-        silhouettes.astype(np.float32),
-    )
+    offset = (by_owner(middles, [0.0, 0.0], np.float64) - patches) * OFFSETS_IN_A_PICTURE
+    offset[owner == NOBODY] = 0
+    return {
+        "shape": by_owner([SHAPES.index(o.shape) for o in objects], IGNORED),
+        "colour": by_owner([1 + COLOURS.index(o.colour) for o in objects], 0),
+        "size": by_owner([SIZES.index(o.size) for o in objects], IGNORED),
+        "characters": by_owner([_characters(o.label) for o in objects], [IGNORED] * LONGEST_LABEL),
+        "glyph": _glyphs(example, side),
+        "region": by_owner(range(first_region, first_region + len(objects)), -1),
+        "offset": offset.astype(np.float32),
+        "outline": (cells != NOBODY).astype(np.float32),
+        "silhouette": by_owner(
+            list(_silhouettes(example)), np.zeros(SILHOUETTE_SIDE**2), np.float32
+        ),
+    }
+
+
+def _glyphs(example: Example, side: int) -> Integers:
+    """The character whose middle a patch holds, if nothing has been drawn over that."""
+    scene, drawn = example.scenes[0], example.drawn[0]
+    cells = drawn.owners.shape[0]
+    patches = np.zeros((side, side), dtype=np.int64)
+    middles = []
+    for glyph in drawn.glyphs:
+        across, down = glyph.x / scene.width, glyph.y / scene.height
+        half_across, half_down = glyph.width / scene.width / 2, glyph.height / scene.height / 2
+        columns = slice(int((across - half_across) * side), int((across + half_across) * side) + 1)
+        rows = slice(int((down - half_down) * side), int((down + half_down) * side) + 1)
+        patches[rows, columns] = IGNORED
+        if drawn.owners[int(down * cells), int(across * cells)] == glyph.owner:
+            middles.append((int(down * side), int(across * side), glyph.character))
+    for row, column, character in middles:
+        patches[row, column] = 1 + SINGLE_CHARACTERS.index(character)
+    return patches.reshape(-1)
 
 
 def _silhouettes(example: Example) -> Iterator[NDArray[np.bool_]]:
     """What can be seen of each object, at points in a square around its middle."""
-    scene, owners = example.scenes[0], example.owners[0]
+    scene, owners = example.scenes[0], example.drawn[0].owners
     cells = owners.shape[0]
     ticks = np.linspace(-1.05, 1.05, SILHOUETTE_SIDE)
     for number, thing in enumerate(scene.objects):

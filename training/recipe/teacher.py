@@ -2,8 +2,8 @@
 
 A vision transformer of this size does not find out what a shape is from the pictures that two
 cores can draw and train on in an hour; a convolutional network does, since it need not learn which
-pixels are neighbours. What it has learned layer by layer, a transformer can take over quickly
-(DeiT, arXiv 2012.12877, does so with the last layer's answers).
+pixels are neighbours. The tower gets what it has learned as a target for every patch at every depth
+(DeiT, arXiv 2012.12877, distils the last layer's answers in the same way).
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.nn.functional import pixel_unshuffle
 
 from saccade.training.architecture import VisionSizes
 from saccade.training.data import Example, Split, still
@@ -22,34 +23,39 @@ from saccade.training.recipe.pictures import PatchTargets, squeezed
 from saccade.training.recipe.settings import RecipeError, TeacherStage
 
 TEACHER = "teacher.safetensors"
-STEM_WIDTHS = (24, 48, 96)
+STEM_WIDTH = 96
 
 
 class Teacher(nn.Module):
-    """Pictures to features of patches, in four depths."""
+    """Pictures to features of patches, in five depths."""
 
     def __init__(self, sizes: VisionSizes) -> None:
         super().__init__()
-        first, second, third = STEM_WIDTHS
         width = sizes.hidden_size
         assert sizes.patch_size == 16, "four strides of two"
-        self.s1 = nn.Sequential(
-            _convolution(3, first, stride=2),
-            _convolution(first, second, stride=2),
-            _convolution(second, 64),
-            _convolution(64, third, stride=2),
-            _convolution(third, third),
-            _convolution(third, width, stride=2),
+        self.stem = nn.Sequential(
+            _convolution(3, 24, stride=2),
+            _convolution(24, 48, stride=2),
+            _convolution(48, 64),
+            _convolution(64, STEM_WIDTH, stride=2),
         )
-        self.s2, self.s3, self.s4 = _Residual(width), _Residual(width, 2), _Residual(width)
+        self.patches = nn.Sequential(
+            _convolution(STEM_WIDTH, STEM_WIDTH),
+            _convolution(STEM_WIDTH, width, stride=2),
+        )
+        self.blocks = nn.ModuleList(_Residual(width, dilation) for dilation in (1, 2, 1))
 
     def forward(self, pixels: Tensor) -> list[Tensor]:
-        """[B, 3, S, S] -> four times [B, patches, width], from local to global."""
-        seen, depths = self.s1(pixels), []
-        for block in (nn.Identity(), self.s2, self.s3, self.s4):
-            seen = block(seen)
-            depths.append(seen.flatten(2).transpose(1, 2))
-        return depths
+        """[B, 3, S, S] -> five times [B, patches, width of the depth], from local to global."""
+        fine = self.stem(pixels)
+        depths = [pixel_unshuffle(fine, 2), self.patches(fine)]
+        for block in self.blocks:
+            depths.append(block(depths[-1]))
+        return [seen.flatten(2).transpose(1, 2) for seen in depths]
+
+
+def widths_of_depths(sizes: VisionSizes) -> list[int]:
+    return [4 * STEM_WIDTH] + [sizes.hidden_size] * 4
 
 
 class _Residual(nn.Module):

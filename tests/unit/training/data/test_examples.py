@@ -120,7 +120,7 @@ def test_pictures_show_the_colour_that_is_answered() -> None:
 def test_owners_mark_the_cells_of_an_object() -> None:
     for index in range(40):
         example = still(Split.TRAIN, 6, index)
-        scene, owners = example.scenes[0], example.owners[0]
+        scene, owners = example.scenes[0], example.drawn[0].owners
         number = len(scene.objects) - 1
         top = scene.objects[number]
         if top.shape == "ring" or top.size == "small":

@@ -12,7 +12,7 @@ from saccade.training.architecture import (
 )
 
 MINIATURE = Architecture(
-    vision=VisionSizes(image_size=96, hidden_size=16, num_layers=4, num_heads=2, mlp_size=32),
+    vision=VisionSizes(image_size=96, hidden_size=16, num_layers=5, num_heads=2, mlp_size=32),
     language=LanguageSizes(
         hidden_size=24, num_layers=2, num_heads=2, num_kv_heads=1, head_dim=12, mlp_size=32
     ),
