@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 import saccade
-from saccade.serving.cli import chat, checkpoint, config, serve
+from saccade.serving.cli import chat, checkpoint, config, loadtest, serve
 
 app = typer.Typer(
     name="saccade",
@@ -18,6 +18,7 @@ app.command("serve")(serve.serve)
 app.command("chat")(chat.chat)
 app.add_typer(config.app, name="config")
 app.add_typer(checkpoint.app, name="checkpoint")
+app.add_typer(loadtest.app, name="loadtest")
 
 
 def _version(wanted: bool) -> None:
