@@ -33,7 +33,7 @@ class BodyWriter:
             "messages": self._messages(session, turn, answers),
             "max_tokens": asked.max_tokens,
         }
-        if self._exact_output:
+        if self._exact_output and asked.expected is None:
             fields |= {"min_tokens": asked.max_tokens, "ignore_eos": True}
         fields |= {**self._common, **session.extra_body}
         return self._with_media(json.dumps(fields).encode("ascii"))

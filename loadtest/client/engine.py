@@ -136,8 +136,8 @@ class Engine:
             due_ns = self._now_ns()
 
     async def _until(self, due_ns: int) -> None:
-        left_s = (due_ns - self._now_ns()) / NS_PER_S
-        if left_s > 0:
+        # More than once: the event loop counts in ms, and wakes up to half of one too early.
+        while (left_s := (due_ns - self._now_ns()) / NS_PER_S) > 0:  # noqa: ASYNC110
             await asyncio.sleep(left_s)
 
     async def _ask(

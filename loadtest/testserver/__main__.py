@@ -28,7 +28,7 @@ def main() -> None:
 
 
 async def _serve(port: int, script: Script) -> None:
-    runner = web.AppRunner(TestServer(script).app(), access_log=None)
+    runner = web.AppRunner(TestServer(script).app(), access_log=None, handler_cancellation=True)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", port, backlog=4096)
     await site.start()

@@ -28,7 +28,8 @@ FORMATS: tuple[str, ...] = get_args(TraceFormat)
 HELP = (
     "a preset (`saccade loadtest workloads` lists them), a mixture of them by weight "
     "(text=7,single-picture=3), FILE.jsonl with your own requests, FORMAT:PATH to replay a "
-    f"recording ({', '.join(FORMATS)}), dataset or dataset:FOLDER, or FILE.yaml"
+    f"recording ({', '.join(FORMATS)}), dataset or dataset:train for questions with known "
+    "answers, or FILE.yaml"
 )
 
 
@@ -66,8 +67,8 @@ def parse_workload(text: str) -> WorkloadSpec:
     if "=" in text:
         return _mixture(text)
     name, colon, path = text.partition(":")
-    if name == "dataset":
-        return DatasetSpec(path=_existing(Path(path)) if colon else None)
+    if name == "dataset" and path in ("", "train", "held-out"):
+        return DatasetSpec.model_validate({"split": path} if path else {})
     if colon and name in FORMATS:
         return TraceSpec.model_validate({"format": name, "path": _existing(Path(path))})
     raise _unknown(text)

@@ -138,14 +138,12 @@ class TraceSpec(BaseModel):
 
 
 class DatasetSpec(BaseModel):
-    """Questions with known answers, from `saccade dataset`."""
+    """Questions about synthetic pictures, with known answers, as `saccade dataset` makes them."""
 
     model_config = _FROZEN
 
     kind: Literal["dataset"] = "dataset"
-    path: Path | None = None
-    """A folder that was made; if not given, examples are made on the fly."""
-    split: str = "test"
+    split: Literal["train", "held-out"] = "held-out"
     output_tokens: int = Field(default=16, ge=1)
 
     @property

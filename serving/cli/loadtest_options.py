@@ -4,14 +4,14 @@ import dataclasses
 import functools
 import inspect
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from saccade.serving.cli.options import fail
+from saccade.serving.cli.loadtest_show import in_plain_words
 
 if TYPE_CHECKING:
     from saccade.loadtest.plan import Plan
@@ -57,7 +57,8 @@ class PlanOptions:
         str,
         _option(
             "What to send: a preset (`saccade loadtest workloads`), a mixture by weight "
-            "(text=7,single-picture=3), FILE.jsonl, FILE.yaml, dataset, or a recording: "
+            "(text=7,single-picture=3), FILE.jsonl, FILE.yaml, dataset (its answers are scored), "
+            "or a recording: "
             "mooncake:FILE, burstgpt:FILE, azure-llm:FILE, azure-lmm:FILE, servegen:FOLDER.",
             "--workload",
             "-w",
@@ -159,17 +160,14 @@ class PlanOptions:
 
     def plan(self) -> "Plan":
         """Exits with code 2 and a message if the options make no plan."""
-        from pydantic import ValidationError
-
-        from saccade.loadtest.errors import LoadTestError
-
-        try:
+        with in_plain_words(code=2):
             return self._plan()
-        except LoadTestError as error:
-            fail(str(error), 2)
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            fail(first["msg"].removeprefix("Value error, "), 2)
+
+    def with_some_rate(self, rate: float) -> "PlanOptions":
+        """For a mode that sets the rate itself; the shape of a ramp or of steps stays."""
+        if self.ramp is not None or self.steps is not None:
+            return self
+        return dataclasses.replace(self, rate=rate, concurrency=None, speed=None)
 
     def _plan(self) -> "Plan":
         from saccade.loadtest.arrivals.parse import ArrivalOptions, parse_arrivals
@@ -251,7 +249,9 @@ class PlanOptions:
         )
 
 
-def with_plan_options(command: Callable[..., None]) -> Callable[..., None]:
+def with_plan_options(
+    command: Callable[..., None], without: Collection[str] = ()
+) -> Callable[..., None]:
     """Give a command the options of a plan; it takes them as its argument `options`."""
     own = inspect.signature(command, eval_str=True).parameters
     shared = [
@@ -262,6 +262,7 @@ def with_plan_options(command: Callable[..., None]) -> Callable[..., None]:
             annotation=field.type,
         )
         for field in dataclasses.fields(PlanOptions)
+        if field.name not in without
     ]
     names = [parameter.name for parameter in shared]
 
@@ -270,9 +271,12 @@ def with_plan_options(command: Callable[..., None]) -> Callable[..., None]:
         options = PlanOptions(**{name: kwargs.pop(name) for name in names})
         command(*args, options=options, **kwargs)
 
-    rest = [parameter for name, parameter in own.items() if name != "options"]
-    keyword_only = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in rest]
-    parameters = [*shared, *keyword_only]
+    rest = [
+        parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+        for name, parameter in own.items()
+        if name != "options"
+    ]
+    parameters = [*rest, *shared]
     wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     wrapper.__annotations__ = {p.name: p.annotation for p in parameters}
     return wrapper
