@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -19,7 +20,8 @@ from saccade.loadtest.errors import PlanError
 
 HELP = (
     "a number, uniform(LOW,HIGH), lognormal(mean=M,std=S), lognormal(median=M,p90=P), "
-    "or empirical(FILE) with one value, or value and weight, a line; each may end in "
+    "choice(VALUE:WEIGHT,…), or empirical(FILE) with one value, or value and weight, a line; each "
+    "may end in "
     "min=… or max=…, as in lognormal(median=100,p90=900,max=2000)"
 )
 _P90_Z = 1.2815515655446004
@@ -83,20 +85,6 @@ class Distribution(BaseModel):
         index = int(np.searchsorted(ratios, rng.random(), side="right"))
         return self.values[min(index, len(self.values) - 1)]
 
-    def scaled(self, factor: float) -> "Distribution":
-        """Of `factor` times the value."""
-        if self.kind == "lognormal":
-            values = (self.values[0] + math.log(factor), self.values[1])
-        else:
-            values = tuple(v * factor for v in self.values)
-        changes = {
-            "values": values,
-            "low": self.low * factor,
-            "high": self.high * factor,
-            "text": f"{factor:g}*{self.text}",
-        }
-        return self.model_copy(update=changes)
-
     def __str__(self) -> str:
         return self.text
 
@@ -106,13 +94,15 @@ def constant(value: float) -> Distribution:
     return Distribution(kind="constant", values=(value,), text=f"{value:g}")
 
 
-def empirical(
-    values: "list[float] | tuple[float, ...]",
-    weights: "list[float] | tuple[float, ...]" = (),
-    text: str = "empirical",
-) -> Distribution:
+def choice(weights: Mapping[float, float]) -> Distribution:
     """The given values, as often as their weights say."""
-    return Distribution(kind="empirical", values=tuple(values), weights=tuple(weights), text=text)
+    pairs = ",".join(f"{value!r}:{weight!r}" for value, weight in weights.items())
+    return Distribution(
+        kind="empirical",
+        values=tuple(weights),
+        weights=tuple(weights.values()),
+        text=f"choice({pairs})",
+    )
 
 
 def parse_distribution(text: str) -> Distribution:
@@ -152,6 +142,13 @@ def _shape(name: str, plain: list[str], named: dict[str, float], text: str) -> d
             return {
                 "kind": "lognormal",
                 "values": _from_quantiles(named["median"], named["p90"], text),
+            }
+        case "choice", number, [] if number:
+            pairs = [part.partition(":") for part in plain]
+            return {
+                "kind": "empirical",
+                "values": tuple(_number(value, text) for value, _, _ in pairs),
+                "weights": tuple(_number(weight or "1", text) for _, _, weight in pairs),
             }
         case "empirical", 1, []:
             values, weights = _read_values(Path(plain[0]), text)

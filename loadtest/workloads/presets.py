@@ -100,19 +100,8 @@ def _published() -> dict[str, Preset]:
 
 def _servegen() -> Component:
     # Pixels for 650 visual tokens on average at 28 x 28 each (p25 234, p50 540, p75 1196).
-    side = "empirical"
-    sides = Distribution(
-        kind="empirical",
-        values=(69, 428, 651, 968, 980, 998),
-        weights=(1, 3, 3, 2, 0.8, 0.2),
-        text=side,
-    )
-    pictures = Distribution(
-        kind="empirical",
-        values=(0, 1, 2, 3, 4, 9),
-        weights=(0.006, 0.8, 0.066, 0.076, 0.021, 0.031),
-        text="empirical",
-    )
+    sides = _d("choice(69:1,428:3,651:3,968:2,980:0.8,998:0.2)")
+    pictures = _d("choice(0:0.006,1:0.8,2:0.066,3:0.076,4:0.021,9:0.031)")
     return Component(
         name="servegen-like",
         text_tokens=_d("lognormal(median=106,p90=1914,max=4000)"),

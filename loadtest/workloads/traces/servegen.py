@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from saccade.loadtest.errors import InputFileError
-from saccade.loadtest.workloads.distributions import Distribution, empirical
+from saccade.loadtest.workloads.distributions import Distribution, choice
 from saccade.loadtest.workloads.traces.rows import Row
 
 _FIELDS = ("text_tokens", "image_tokens", "image_count", "output_tokens")
@@ -113,7 +113,7 @@ def _read_spans(path: Path) -> list[tuple[float, dict[str, Distribution]]]:
 
 def _distribution(text: str) -> Distribution:
     weights: dict[float, float] = ast.literal_eval(text)
-    return empirical([float(value) for value in weights], list(weights.values()))
+    return choice({float(value): float(weight) for value, weight in weights.items()})
 
 
 def _rows(client: Client, rng: np.random.Generator, begin_s: float) -> Iterator[Row]:
