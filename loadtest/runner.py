@@ -195,8 +195,8 @@ def _watch(pipes: Sequence[Connection], watcher: Progress) -> _Outcome:
     with _signals(on_signal):
         while open_pipes:
             news: list[News] = []
-            for pipe in wait(open_pipes, timeout=_LOOK_EVERY_S):
-                assert isinstance(pipe, Connection)
+            ready = wait(open_pipes, timeout=_LOOK_EVERY_S)
+            for pipe in [pipe for pipe in open_pipes if pipe in ready]:
                 message = _receive(pipe, News, Result)
                 if isinstance(message, Result):
                     outcome.results.append(message)

@@ -55,7 +55,7 @@ def make_schedule(plan: Plan, text: TextSource) -> Schedule:
         pairs = _recorded(plan, plan.arrivals.speed, text)
     length = plan.schedule_s
     if length is not None:
-        pairs = itertools.takewhile(lambda pair: pair[0] is None or pair[0] < length, pairs)
+        pairs = _before(length, pairs)
     planned = tuple(
         Planned(index, session, at_s)
         for index, (at_s, session) in enumerate(itertools.islice(pairs, plan.num_requests))
@@ -73,6 +73,10 @@ def make_schedule(plan: Plan, text: TextSource) -> Schedule:
 
 
 Pair = tuple[float | None, Session]
+
+
+def _before(length_s: float, pairs: Iterator[Pair]) -> Iterator[Pair]:
+    return itertools.takewhile(lambda pair: pair[0] is None or pair[0] < length_s, pairs)
 
 
 def _open(plan: Plan, arrivals: OpenArrivals, text: TextSource) -> Iterator[Pair]:

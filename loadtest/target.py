@@ -35,7 +35,7 @@ def look_at(url: str, headers: Mapping[str, str], model: str | None) -> Target:
             found = _models(client, url)
         except httpx2.HTTPError as error:
             raise TargetError(
-                url, f"no answer ({error or type(error).__name__}); is the server running?"
+                url, f"no answer ({str(error) or type(error).__name__}); is the server running?"
             ) from None
         except httpx2.InvalidURL as error:
             raise TargetError(url, f"not an address ({error})") from None

@@ -67,7 +67,9 @@ def _offsets(segment: Segment, counts: np.ndarray) -> np.ndarray:
     a, slope = segment.begin_rate, (segment.end_rate - segment.begin_rate) / segment.duration_s
     root = np.sqrt(np.maximum(a * a + 2 * slope * counts, 0))
     # Of a rate that starts at 0, the count 0 is at 0: the form would be 0 / 0.
-    return np.divide(2 * counts, a + root, out=np.zeros_like(counts), where=counts > 0)
+    offsets: np.ndarray = np.zeros_like(counts)
+    np.divide(2 * counts, a + root, out=offsets, where=counts > 0)
+    return offsets
 
 
 def with_factors(

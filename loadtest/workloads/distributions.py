@@ -61,9 +61,9 @@ class Distribution(BaseModel):
             case "constant":
                 value = self.values[0]
             case "uniform":
-                value = rng.uniform(*self.values)
+                value = rng.uniform(self.values[0], self.values[1])
             case "lognormal":
-                value = rng.lognormal(*self.values)
+                value = rng.lognormal(self.values[0], self.values[1])
             case "empirical":
                 value = self._pick(rng)
         return min(max(float(value), self.low), self.high)

@@ -134,13 +134,13 @@ def sweep(
     if (rates is None) == (concurrencies is None):
         fail("give either --rates or --concurrencies", 2)
     with in_plain_words(code=2):
-        from saccade.loadtest.modes.sweep import parse_values, sweep
+        from saccade.loadtest.modes.sweep import Axis, parse_values, sweep
 
         values = parse_values(rates or concurrencies or "")
         conditions = _conditions(fail_on)
     plan = options.with_some_rate(values[0]).plan()
     with in_plain_words():
-        axis = "rate" if rates is not None else "concurrency"
+        axis: Axis = "rate" if rates is not None else "concurrency"
         result, _ = sweep(plan, axis, values, _runner(), folder=output, announce=_announce)
         if output is not None:
             write(output, png)
@@ -176,7 +176,7 @@ def search(
     if options.slo is None:
         fail("a search needs --slo, for example --slo ttft=500ms,tpot=50ms", 2)
     with in_plain_words(code=2):
-        from saccade.loadtest.modes.bisection import SearchSettings
+        from saccade.loadtest.modes.bisection import SearchSettings, StopReason
         from saccade.loadtest.modes.search import search
 
         settings = SearchSettings(
@@ -193,7 +193,7 @@ def search(
         if output is not None:
             write(output, png)
         show_search(result, as_json)
-    if result.interrupted:
+    if result.stop_reason is StopReason.INTERRUPTED:
         raise typer.Exit(EXIT_INTERRUPTED)
 
 

@@ -42,8 +42,8 @@ def test_without_a_tokenizer_there_is_a_word_for_each_token() -> None:
 
 
 def test_a_tokenizer_that_cannot_reach_a_length_is_reported() -> None:
-    words = Tokenizer(models.WordLevel({"<unk>": 0}, unk_token="<unk>"))  # type: ignore[arg-type]
-    words.pre_tokenizer = pre_tokenizers.Split("[\\s\\S]*", "merged_with_next")  # type: ignore[assignment]
+    words = Tokenizer(models.WordLevel({"<unk>": 0}, unk_token="<unk>"))
+    words.pre_tokenizer = pre_tokenizers.Split("[\\s\\S]*", "merged_with_next")
     with pytest.raises(PlanError, match="leave --tokenizer out"):
         ExactText(words).make(7, np.random.default_rng(0))
 
