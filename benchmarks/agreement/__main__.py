@@ -66,6 +66,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--pairs", type=int, default=8, help="times that each tool runs")
     parser.add_argument("--requests", type=int, default=120, help="of each run")
     parser.add_argument("--rate", type=float, default=3.0, help="requests per second")
+    parser.add_argument("--max-send-lag-ms", type=float, default=10.0, help="else it gives up")
     parser.add_argument("--checkpoint", type=Path, default=ROOT / ".cache" / "saccade-tiny")
     parser.add_argument(
         "--output", type=Path, default=ROOT / "docs" / "results" / "loadtest-agreement.md"
@@ -85,7 +86,8 @@ def _compare(server: Server, workload: str, options: argparse.Namespace, folder:
     write_prompts(plan, options.requests, ours, theirs)
 
     def run_ours() -> Numbers:
-        return by_saccade(server.url, ours, options.requests, options.rate)
+        lag_s = options.max_send_lag_ms / 1000
+        return by_saccade(server.url, ours, options.requests, options.rate, lag_s)
 
     def run_theirs() -> Numbers:
         return by_vllm(

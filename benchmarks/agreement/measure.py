@@ -29,7 +29,7 @@ QUANTITIES: Mapping[str, str] = {
 Numbers = dict[str, float]
 
 
-def by_saccade(url: str, prompts: Path, number: int, rate: float) -> Numbers:
+def by_saccade(url: str, prompts: Path, number: int, rate: float, max_send_lag_s: float) -> Numbers:
     """With nothing left out, and throughput over the whole run, as vLLM counts it."""
     plan = Plan(
         url=url,
@@ -38,6 +38,7 @@ def by_saccade(url: str, prompts: Path, number: int, rate: float) -> Numbers:
         arrivals=OpenArrivals(process="constant", profile=steady(rate, (number + 1) / rate)),
         num_requests=number,
         explain="off",
+        max_send_lag_s=max_send_lag_s,
     )
     summary = summarise(run(plan))
     if summary.all.num_failed or not summary.client.trustworthy:
