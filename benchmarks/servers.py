@@ -106,7 +106,7 @@ def _running(
     url = f"http://127.0.0.1:{port}"
     try:
         _wait_until_ready(process, url + health, log)
-        command = " ".join(["python", "-m", *arguments])
+        command = " ".join(["python", "-m", *arguments]).replace(f"{ROOT}/", "")
         yield Server(name, url, psutil.Process(process.pid), command)
     finally:
         _stop(process)

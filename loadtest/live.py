@@ -84,7 +84,8 @@ class LiveProgress:
 
     def on_prepare(self, plan: Plan) -> None:
         self._reset()
-        self._console.print(f"{plan.label}: {plan.describe()}  →  {plan.url}", highlight=False)
+        title = f"{plan.label}: {plan.describe()}  →  {plan.url}"
+        self._console.print(title, markup=False, highlight=False, soft_wrap=True)
         self._show(Text("preparing requests"))
 
     def on_made(self, num_bytes: int) -> None:
@@ -112,7 +113,9 @@ class LiveProgress:
         self._show(Group(self._bar, *(Text(f"  {line}") for line in lines)))
         if not self._console.is_terminal and elapsed_s >= self._next_line_s:
             self._next_line_s = elapsed_s + self._line_every_s
-            self._console.print(f"[{elapsed_s:4.0f} s] {' | '.join(lines)}", markup=False)
+            self._console.print(
+                f"[{elapsed_s:4.0f} s] {' | '.join(lines)}", markup=False, soft_wrap=True
+            )
 
     def on_stop(self) -> None:
         self._console.print("Stopping; Ctrl-C once more to stop without a report.")

@@ -1,6 +1,6 @@
-"""`python -m benchmarks.agreement`: both tools in turns against one server, and the ratios.
+"""`python -m benchmarks.agreement`: load testers in turns against one server, and the ratios.
 
-All requests are sent once before, so that caches hold the same for both.
+All requests are sent once before, so that caches hold the same for all.
 """
 
 import argparse
@@ -8,8 +8,9 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.agreement.measure import QUANTITIES, Numbers, by_saccade, by_vllm
+from benchmarks.agreement import ours
 from benchmarks.agreement.prompts import write_prompts
+from benchmarks.agreement.tools import QUANTITIES, GuideLlm, Load, Numbers, Tool, VllmBench
 from benchmarks.machine import describe
 from benchmarks.servers import ROOT, Server, saccade_server
 from saccade.loadtest.arrivals.spec import OpenArrivals, steady
@@ -48,14 +49,18 @@ class Row:
 
 def main() -> None:
     options = _options()
-    sections = []
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        with saccade_server(ROOT / "benchmarks" / "saccade.yaml", folder) as server:
-            for workload in WORKLOADS:
-                rows = _compare(server, workload, options, folder)
-                sections.append(_section(workload, rows, options))
-                print(sections[-1], flush=True)
+    tools: list[Tool] = [VllmBench()]
+    if options.guidellm is not None:
+        tools.append(GuideLlm(options.guidellm))
+    sections: list[str] = []
+    with (
+        tempfile.TemporaryDirectory() as name,
+        saccade_server(ROOT / "benchmarks" / "saccade.yaml", Path(name)) as server,
+    ):
+        for workload in WORKLOADS:
+            found = _measure(server, workload, tools, options, Path(name))
+            sections.append(_section(workload, found, options))
+            print(sections[-1], flush=True)
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(_page(sections), encoding="utf-8")
     print(f"wrote {options.output}")
@@ -67,6 +72,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--requests", type=int, default=120, help="of each run")
     parser.add_argument("--rate", type=float, default=3.0, help="requests per second")
     parser.add_argument("--max-send-lag-ms", type=float, default=10.0, help="else it gives up")
+    parser.add_argument(
+        "--guidellm", type=Path, help="the command of guidellm 0.8, in an environment of its own"
+    )
     parser.add_argument("--checkpoint", type=Path, default=ROOT / ".cache" / "saccade-tiny")
     parser.add_argument(
         "--output", type=Path, default=ROOT / "docs" / "results" / "loadtest-agreement.md"
@@ -74,8 +82,10 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _compare(server: Server, workload: str, options: argparse.Namespace, folder: Path) -> list[Row]:
-    ours, theirs = folder / f"{workload}.jsonl", folder / f"{workload}.vllm.jsonl"
+def _measure(
+    server: Server, workload: str, tools: list[Tool], options: argparse.Namespace, folder: Path
+) -> dict[str, list[Numbers]]:
+    """Numbers of every run, by tool."""
     spec = changed(PRESETS[workload].workload, WorkloadOptions(output_tokens=str(OUTPUT_TOKENS)))
     plan = Plan(
         url=server.url,
@@ -83,45 +93,53 @@ def _compare(server: Server, workload: str, options: argparse.Namespace, folder:
         arrivals=OpenArrivals(profile=steady(1, 1)),
         tokenizer=options.checkpoint,
     )
-    write_prompts(plan, options.requests, ours, theirs)
+    own, other = folder / f"{workload}.jsonl", folder / f"{workload}.other.jsonl"
+    write_prompts(plan, options.requests, own, other)
+    load = Load(
+        server.url, other, options.requests, options.rate, OUTPUT_TOKENS, options.checkpoint
+    )
+    able = {tool.name: tool for tool in tools if tool.can_send(workload)}
 
-    def run_ours() -> Numbers:
-        lag_s = options.max_send_lag_ms / 1000
-        return by_saccade(server.url, ours, options.requests, options.rate, lag_s)
+    def measure(name: str) -> Numbers:
+        if name in able:
+            return able[name].measure(load)
+        return ours.measure(load, own, options.max_send_lag_ms / 1000)
 
-    def run_theirs() -> Numbers:
-        return by_vllm(
-            server.url, theirs, options.requests, options.rate, OUTPUT_TOKENS, options.checkpoint
-        )
-
-    run_ours()  # fills the caches
-    found: dict[str, list[Numbers]] = {"ours": [], "theirs": []}
+    measure("ours")  # fills the caches
+    found: dict[str, list[Numbers]] = {"ours": []} | {name: [] for name in able}
     for pair in range(options.pairs):
-        turns = [("ours", run_ours), ("theirs", run_theirs)]
-        for name, measure in turns if pair % 2 else reversed(turns):
-            print(f"{workload}, pair {pair + 1} of {options.pairs}: {name}", flush=True)
-            found[name].append(measure())
-    return [
-        Row(key, [n[key] for n in found["ours"]], [n[key] for n in found["theirs"]])
-        for key in QUANTITIES
-    ]
+        # Each second time the other way round, so that being first favours nobody.
+        for name in found if pair % 2 else reversed(found):
+            print(f"{workload}, {pair + 1} of {options.pairs}: {name}", flush=True)
+            found[name].append(measure(name))
+    return found
 
 
-def _section(workload: str, rows: list[Row], options: argparse.Namespace) -> str:
+def _section(workload: str, found: dict[str, list[Numbers]], options: argparse.Namespace) -> str:
     lines = [
         f"## {workload}",
         "",
-        f"{options.pairs} pairs of runs of {options.requests} requests at "
-        f"{options.rate:g}/s, {OUTPUT_TOKENS} output tokens each.",
-        "",
-        "| | `vllm bench serve` | `saccade loadtest` | ratio (95 %) | within 5 % |",
+        f"{options.pairs} runs of each, {options.requests} requests at {options.rate:g}/s, "
+        f"{OUTPUT_TOKENS} output tokens each.",
+    ]
+    for name, theirs in found.items():
+        if name != "ours":
+            lines += ["", *_table(name, found["ours"], theirs)]
+    return "\n".join(lines) + "\n"
+
+
+def _table(name: str, own: list[Numbers], theirs: list[Numbers]) -> list[str]:
+    lines = [
+        f"| | `{name}` | `saccade loadtest` | ratio (95 %) | within 5 % |",
         "|---|---|---|---|---|",
     ]
-    for row in rows:
-        theirs, ours = (sum(values) / len(values) for values in (row.theirs, row.ours))
-        shown = f"{theirs:.2f} | {ours:.2f} | {_ratio(row.ratio)} | {row.verdict}"
-        lines.append(f"| {QUANTITIES[row.quantity]} | {shown} |")
-    return "\n".join(lines) + "\n"
+    for key, title in QUANTITIES.items():
+        if key in theirs[0]:
+            row = Row(key, [n[key] for n in own], [n[key] for n in theirs])
+            means = [sum(values) / len(values) for values in (row.theirs, row.ours)]
+            shown = f"{means[0]:.2f} | {means[1]:.2f} | {_ratio(row.ratio)} | {row.verdict}"
+            lines.append(f"| {title} | {shown} |")
+    return lines
 
 
 def _ratio(ratio: PairedRatio | None) -> str:
@@ -134,13 +152,14 @@ def _ratio(ratio: PairedRatio | None) -> str:
 
 def _page(sections: list[str]) -> str:
     head = (
-        "# Do `saccade loadtest` and `vllm bench serve` agree?\n\n"
-        "Made by `make bench-loadtest-agreement`. Both send the same prompts at the same times to "
-        "one Saccade server, in turns; each number is the mean over the runs, and the ratio is the "
-        "geometric mean over pairs. *agrees*: the whole interval lies within 5 % of 1; *differs*: "
-        "none of it does; *undecided*: part of it does.\n\n" + describe(None) + "\n"
+        "# Does `saccade loadtest` agree with other load testers?\n\n"
+        "Made by `make bench-loadtest-agreement`. All send the same prompts at the same rate, "
+        "evenly spaced, to one Saccade server, in turns; each number is the mean over the runs, "
+        "and the ratio is the geometric mean over pairs of runs, ours by theirs. *agrees*: the "
+        "whole interval lies within 5 % of 1; *differs*: none of it does; *undecided*: part of it "
+        "does. guidellm, where it is shown, is compared where its definitions are the same.\n\n"
     )
-    return "\n".join([head, *sections])
+    return "\n".join([head + describe(None) + "\n", *sections])
 
 
 if __name__ == "__main__":

@@ -88,7 +88,9 @@ def _burst(slices: Slices, factor: float, picture_rate: float) -> Case:
 
 def light_load(slices: Slices) -> Plan:
     """Both kinds of requests, hardly ever two at once: what the SLO is a multiple of."""
-    return slices.plan(PRESETS["mixed"].workload, 0.5)
+    names = ("text", "single-picture")
+    components = tuple(PRESETS[name].workload.components[0] for name in names)
+    return slices.plan(MixtureSpec(name="light", components=components), 0.5)
 
 
 def saturation(slices: Slices) -> Plan:

@@ -112,7 +112,7 @@ class Evidence:
     decided: bool
     """Nothing more is to be measured here."""
     by_estimate: bool
-    """The repetitions are used up and the interval still contains the share: the estimate decides."""
+    """Repetitions are used up and the interval still contains the share: the estimate decides."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,13 +198,10 @@ def _end(good: float | None, bad: float | None, settings: SearchSettings) -> Sto
 
 
 def _next_rate(good: float | None, bad: float | None, settings: SearchSettings) -> float:
-    if good is None and bad is None:
-        return settings.start_rate
-    if bad is None and good is not None:
-        return min(_rounded(2 * good), settings.max_rate)
-    if good is None and bad is not None:
+    if bad is None:
+        return settings.start_rate if good is None else min(_rounded(2 * good), settings.max_rate)
+    if good is None:
         return max(_rounded(bad / 2), settings.min_rate)
-    assert good is not None and bad is not None
     return _rounded(math.sqrt(good * bad))
 
 

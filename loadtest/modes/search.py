@@ -38,7 +38,7 @@ FALLING_P_VALUE = 0.01
 
 SENTENCES = {
     StopReason.RESOLVED: "The highest rate that holds is found, to the tolerance asked for.",
-    StopReason.UPPER_BOUND_HOLDS: "The highest rate allowed still holds: raise --max-rate to go on.",
+    StopReason.UPPER_BOUND_HOLDS: "The highest rate allowed still holds: raise --max-rate.",
     StopReason.LOWER_BOUND_FAILS: "The lowest rate allowed fails: lower --min-rate, or the SLO "
     "cannot be held at all.",
     StopReason.MAX_PROBES: "All probes are used up; the rates below are a bracket. Raise "

@@ -40,6 +40,7 @@ class TestServer:
         app = web.Application(client_max_size=_MAX_BODY_BYTES)
         app.router.add_post("/v1/chat/completions", self._chat)
         app.router.add_get("/v1/models", _models)
+        app.router.add_get("/health", _healthy)
         app.router.add_get("/metrics", self._metrics)
         app.router.add_get("/log", self._show_log)
         app.router.add_delete("/log", self._clear_log)
@@ -219,6 +220,10 @@ def _event(chunk: dict[str, Any]) -> bytes:
 def _error(status: int, message: str) -> web.Response:
     body = {"error": {"message": message, "type": "test_server", "param": None, "code": None}}
     return web.json_response(body, status=status, headers={"server": NAME})
+
+
+async def _healthy(_: web.Request) -> web.Response:
+    return web.Response()
 
 
 async def _models(_: web.Request) -> web.Response:
