@@ -27,7 +27,7 @@ def style(theme: Theme) -> AbstractContextManager[None]:
     return mpl.rc_context(
         {
             "font.family": ["DejaVu Sans"],
-            "font.size": 9.5,
+            "font.size": 10.5,
             "svg.fonttype": "none",
             "svg.hashsalt": "saccade",
             "axes.edgecolor": theme["grid"],
@@ -35,7 +35,8 @@ def style(theme: Theme) -> AbstractContextManager[None]:
             "figure.facecolor": "none" if theme.name == "page" else theme["paper"],
             "axes.labelcolor": theme["muted"],
             "axes.titlecolor": theme["ink"],
-            "axes.titlesize": 10,
+            "axes.titlesize": 11,
+            "legend.fontsize": 10,
             "axes.titleweight": "bold",
             "axes.titlelocation": "left",
             "axes.spines.top": False,
@@ -98,12 +99,12 @@ def patch(label: str, colour: str, alpha: float = 1.0) -> Patch:
 
 
 def seconds_axis(axes: Axes, which: str, *, logarithmic: bool = False) -> None:
-    """Ticks such as 200 ms and 1 s; a logarithmic axis is labelled at 1, 2 and 5."""
+    """Ticks such as 200 ms and 1 s; a logarithmic one is labelled as densely as fits."""
     axis = axes.xaxis if which == "x" else axes.yaxis
     if logarithmic:
         (axes.set_xscale if which == "x" else axes.set_yscale)("log")
         low, high = axes.get_xlim() if which == "x" else axes.get_ylim()
-        subs = (1.0, 2.0, 5.0) if high / low < 500 else (1.0,)
+        subs = (1.0, 2.0, 5.0) if high / low < 20 else (1.0, 3.0) if high / low < 200 else (1.0,)
         axis.set_major_locator(mpl.ticker.LogLocator(subs=subs, numticks=12))
         axis.set_minor_formatter(NullFormatter())
     axis.set_major_formatter(FuncFormatter(lambda value, _: _tick(value)))

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import rich.box
 import rich.table
 from rich.console import Console
 from rich.text import Text
@@ -11,7 +12,10 @@ from saccade.loadtest.modes.compare import CompareResult
 from saccade.loadtest.modes.search import SENTENCES, SearchResult
 from saccade.loadtest.modes.sweep import SweepResult
 from saccade.loadtest.report import tables
-from saccade.loadtest.report.tables import Cell, Table, is_number
+from saccade.loadtest.report.tables import Cell, Table, is_number, repeats
+
+CONSOLE_LATENCIES = ("ttft", "itl", "tpot", "e2e")
+"""The page has them all."""
 
 _STYLES = {"": "", "good": "green", "bad": "red", "muted": "dim"}
 
@@ -21,7 +25,7 @@ def print_run(summary: Summary, console: Console) -> None:
     _head(console, summary.label, f"{summary.model} at {summary.url}")
     _line(console, f"{summary.workload}; {summary.arrivals}; {summary.window_s:.4g} s measured")
     found = (
-        tables.latency_table(summary),
+        tables.latency_table(summary, CONSOLE_LATENCIES),
         tables.throughput_table(summary),
         tables.slo_table(summary),
         tables.accuracy_table(summary),
@@ -93,23 +97,18 @@ def _warn(console: Console, warnings: Sequence[str]) -> None:
 
 
 def _print(table: Table, console: Console) -> None:
-    shown = rich.table.Table(
-        title=Text(table.title, style="bold"),
-        title_justify="left",
-        box=rich.table.box.SIMPLE_HEAD,
-        pad_edge=False,
-        caption=Text(table.note, style="dim") if table.note else None,
-        caption_justify="left",
-    )
+    shown = rich.table.Table(box=rich.box.SIMPLE_HEAD, pad_edge=False)
     for index, heading in enumerate(table.headings):
         is_text = index == 0 or all(not is_number(row[index].text) for row in table.rows)
         shown.add_column(Text(heading), justify="left" if is_text else "right", overflow="fold")
-    previous = ""
-    for row in table.rows:
-        first = row[0] if row[0].text != previous else Cell("")
-        previous = row[0].text
+    for index, row in enumerate(table.rows):
+        first = Cell("") if repeats(table, index) else row[0]
         shown.add_row(*(_text(cell) for cell in (first, *row[1:])))
+    console.print()
+    console.print(Text(table.title, style="bold"), soft_wrap=True)
     console.print(shown)
+    if table.note:
+        _line(console, table.note)
 
 
 def _text(cell: Cell) -> Text:

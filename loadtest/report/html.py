@@ -47,6 +47,7 @@ def render_page(page: Page) -> str:
         drawn=drawn,
         definitions=tables.definitions(),
         words=word_columns,
+        repeats=tables.repeats,
         light=variables("light"),
         dark=variables("dark"),
     )

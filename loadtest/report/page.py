@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from matplotlib.figure import Figure
 
@@ -27,6 +28,8 @@ class Plot:
     """Unique on the page; also of its PNG."""
     caption: str
     draw: Draw
+    place: Literal["", "wide", "tall"] = ""
+    """On a page with two columns: over both, or as high as two others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +152,7 @@ def compare_page(
                 "ratios",
                 "One ratio for each pair of slices: their geometric mean and its 95 % interval.",
                 lambda theme: set_plots.ratios(result.rows, labels, theme),
+                "wide",
             )
         )
         plots += [_cdf_of_two(metric, records, slo) for metric in ("ttft", "tpot")]
@@ -179,6 +183,7 @@ def _run_sections(summary: Summary, record: RunRecord, prefix: str) -> list[Sect
             f"{prefix}timeline",
             "Grey: warm-up, cool-down and what came after the schedule; not in the numbers.",
             lambda theme: run_plots.timeline(record, theme),
+            "tall",
         ),
         Plot(
             f"{prefix}cdf",

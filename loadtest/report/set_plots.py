@@ -1,17 +1,17 @@
 """Plots over several runs: against the rate, and of one server against another."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from saccade.loadtest.metrics.definitions import METRICS
 from saccade.loadtest.metrics.schema import ALL, Summary
 from saccade.loadtest.modes.comparison import Row
 from saccade.loadtest.records import Modality
-from saccade.loadtest.report import units
 from saccade.loadtest.report.canvas import (
     columns,
     key,
@@ -28,6 +28,14 @@ from saccade.loadtest.statistics import Interval
 
 SPREAD = 6.0
 """Above this ratio of largest to smallest value an axis is logarithmic."""
+
+MIN_TICK_GAP = 0.13
+"""Between labels of an axis, as a share of it."""
+RATIOS = frozenset(
+    [f"{p}.{metric}" for metric in ("ttft", "tpot", "e2e") for p in ("p50", "p90", "p99")]
+    + ["request_throughput", "output_throughput", "goodput", "attainment"]
+)
+"""Rows of a comparison that are drawn; the table has all."""
 
 _LOOKS: Mapping[str, str] = {"p50": "-", "p90": "--", "p99": ":"}
 
@@ -111,25 +119,24 @@ def attainment_against(
 def throughput_against(summaries: Sequence[Summary], axis: Axis, theme: Theme) -> Figure:
     """Requests per second: offered, completed, and good."""
     ordered = sorted(summaries, key=axis.of)
-    x = [axis.of(summary) for summary in ordered]
+    runs_x = [axis.of(summary) for summary in ordered]
+    x = sorted(set(runs_x))
     with style(theme):
         figure, (axes,) = panels(1, 3.1)
         handles = []
-        if all(summary.offered_rate is not None for summary in ordered):
-            axes.plot(
-                x,
-                [summary.offered_rate or 0 for summary in ordered],
-                color=theme["muted"],
-                ls="--",
-                lw=1.2,
-            )
+        offered = [summary.offered_rate for summary in ordered]
+        if (rates := [rate for rate in offered if rate is not None]) and len(rates) == len(runs_x):
+            y = [_mean_at(value, runs_x, rates) for value in x]
+            axes.plot(x, y, color=theme["muted"], ls="--", lw=1.2)
             handles.append(key("offered", theme["muted"], ls="--", lw=1.2))
         completed = [summary.all.request_throughput for summary in ordered]
-        axes.plot(x, completed, color=theme["a"], marker="o", ms=4)
+        y = [_mean_at(value, runs_x, completed) for value in x]
+        axes.plot(x, y, color=theme["a"], marker="o", ms=4)
         handles.append(key("completed", theme["a"], marker="o", ms=4))
-        good = [(v, s.all.goodput.rate) for v, s in zip(x, ordered, strict=True) if s.all.goodput]
-        if good:
-            axes.plot(*zip(*good, strict=True), color=theme["good"], marker="s", ms=4)
+        good = [s.all.goodput.rate for s in ordered if s.all.goodput]
+        if len(good) == len(runs_x):
+            y = [_mean_at(value, runs_x, good) for value in x]
+            axes.plot(x, y, color=theme["good"], marker="s", ms=4)
             handles.append(key("good: held the SLO", theme["good"], marker="s", ms=4))
         axes.set_title("Requests by second")
         axes.set_xlabel(axis.title)
@@ -140,23 +147,27 @@ def throughput_against(summaries: Sequence[Summary], axis: Axis, theme: Theme) -
 
 
 def ratios(rows: Sequence[Row], labels: tuple[str, str], theme: Theme) -> Figure:
-    """B / A with its interval for each row; left and right of 1, green where B is better."""
-    shown = [row for row in rows if row.ratio is not None]
+    """B / A with its interval, a panel for each group of requests; green where B is better."""
+    shown = [row for row in rows if row.quantity in RATIOS and row.ratio is not None]
+    titles = list(dict.fromkeys(row.title for row in shown))
+    groups = [name for name in (*Modality, ALL) if any(row.group == name for row in shown)]
+    if len(groups) == 2:
+        groups.remove(ALL)
     with style(theme):
-        figure, (axes,) = panels(1, 1.0 + 0.27 * max(3, len(shown)))
-        for position, row in enumerate(reversed(shown)):
-            _draw_ratio(axes, position, row, theme)
-        axes.axvline(1, color=theme["muted"], lw=1.2)
-        axes.set_yticks(range(len(shown)), [f"{r.title}, {r.group}" for r in reversed(shown)])
-        axes.set_ylim(-0.7, max(0.7, len(shown) - 0.3))
-        axes.grid(visible=False, axis="y")
-        axes.set_xscale("log")
-        _ratio_ticks(axes)
-        axes.set_title(f"{labels[1]} / {labels[0]}")
-        handles = [
-            key(f"{labels[1]} is {word}", theme[colour], marker="o", ms=5)
-            for word, colour in (("better", "good"), ("worse", "bad"))
-        ]
+        figure, all_axes = columns(max(1, len(groups)), 1.3 + 0.27 * len(titles))
+        for axes, group in zip(all_axes, groups, strict=False):
+            mine = [row for row in shown if row.group == group]
+            for row in mine:
+                _draw_ratio(axes, titles.index(row.title), row, theme)
+            axes.axvline(1, color=theme["muted"], lw=1.2)
+            axes.set_title(group)
+            axes.set_yticks(range(len(titles)), titles)
+            axes.grid(visible=False, axis="y")
+            _ratio_axis(axes, mine)
+        all_axes[0].set_ylim(len(titles) - 0.4, -0.6)
+        figure.supxlabel(f"{labels[1]} / {labels[0]}", fontsize=10, color=theme["muted"])
+        words = (("better", "good"), ("worse", "bad"))
+        handles = [key(f"{labels[1]} {word}", theme[c], marker="o", ms=5) for word, c in words]
         handles.append(key("no difference shown", theme["muted"], marker="o", ms=5))
         legend(figure, handles, theme)
     return figure
@@ -170,18 +181,19 @@ def _draw_ratio(axes: Axes, position: int, row: Row, theme: Theme) -> None:
     axes.plot([row.ratio.value], [position], color=colour, marker="o", ms=5.5)
 
 
-def _ratio_ticks(axes: Axes) -> None:
+def _ratio_axis(axes: Axes, rows: Sequence[Row]) -> None:
     """At least from a third less to a half more, so that small differences look small."""
-    low, high = axes.get_xlim()
-    low, high = max(1 / 50, min(low, 1 / 1.5)), min(50.0, max(high, 1.5))
+    found = [row.ratio for row in rows if row.ratio is not None]
+    ends = [x for ratio in found for x in (ratio.low, ratio.value, ratio.high) if x is not None]
+    low = max(1 / 60, min([1 / 1.6, *(0.93 * end for end in ends)]))
+    high = min(60.0, max([1.6, *(1.07 * end for end in ends)]))
+    axes.set_xscale("log")
     axes.set_xlim(low, high)
-    steps = (0.02, 0.05, 0.1, 0.2, 0.5, 0.67, 0.8, 1, 1.25, 1.5, 2, 5, 10, 20, 50)
-    if high / low > 6:
-        steps = tuple(step for step in steps if step not in (0.67, 0.8, 1.25, 1.5))
-    axes.set_xticks([step for step in steps if low <= step <= high])
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: units.ratio(value)))
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    steps = (0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50)
+    fine = (0.67, 1, 1.5)
+    axes.set_xticks([x for x in (fine if high / low < 6 else steps) if low <= x <= high])
     axes.minorticks_off()
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}×"))
 
 
 _Series = Sequence[tuple[float, Interval]]
@@ -199,25 +211,47 @@ def _series(
 
 
 def _draw_series(axes: Axes, found: _Series, colour: str, look: str) -> None:
+    """A line through the means at each value, a dot and its interval for each run."""
     x = [value for value, _ in found]
-    y = [interval.value for _, interval in found]
     low = [i.value if i.low is None else i.low for _, i in found]
     high = [i.value if i.high is None else i.high for _, i in found]
-    axes.plot(x, y, color=colour, ls=look, marker="o", ms=3.5)
-    axes.fill_between(x, low, high, color=colour, alpha=0.13, lw=0)
+    axes.plot(x, [i.value for _, i in found], color=colour, ls="", marker="o", ms=3.5)
     axes.vlines(x, low, high, color=colour, lw=1, alpha=0.6)
+    values = sorted(set(x))
+    middle, below, above = (
+        [_mean_at(value, x, y) for value in values]
+        for y in ([i.value for _, i in found], low, high)
+    )
+    axes.plot(values, middle, color=colour, ls=look)
+    axes.fill_between(values, below, above, color=colour, alpha=0.13, lw=0)
+
+
+def _mean_at(value: float, x: Sequence[float], y: Sequence[float]) -> float:
+    found = [one for at, one in zip(x, y, strict=True) if at == value]
+    return sum(found) / len(found)
 
 
 def _x_axis(axes: Axes, values: Sequence[float]) -> None:
-    positive = [value for value in values if value > 0]
-    if positive and max(positive) / min(positive) > SPREAD:
+    positive = sorted({value for value in values if value > 0})
+    if positive and positive[-1] / positive[0] > SPREAD:
         axes.set_xscale("log")
-        every = max(1, len(set(positive)) // 6)
-        axes.set_xticks(sorted(set(positive))[::every])
+        axes.set_xticks(_apart([math.log(value) for value in positive], positive))
     else:
         axes.xaxis.set_major_locator(MaxNLocator(6))
     axes.minorticks_off()
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
+
+
+def _apart(positions: Sequence[float], values: Sequence[float]) -> list[float]:
+    """Those that leave room for a label each."""
+    gap = MIN_TICK_GAP * (positions[-1] - positions[0])
+    chosen: list[float] = []
+    last = -math.inf
+    for position, value in zip(positions, values, strict=True):
+        if position - last >= gap:
+            chosen.append(value)
+            last = position
+    return chosen
 
 
 def _percentiles(summary: Summary, metric: str) -> list[float]:

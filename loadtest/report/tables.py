@@ -10,6 +10,7 @@ from saccade.loadtest.modes.bisection import Outcome
 from saccade.loadtest.modes.compare import CompareResult
 from saccade.loadtest.modes.comparison import Row
 from saccade.loadtest.modes.search import SearchResult
+from saccade.loadtest.records import Modality
 from saccade.loadtest.report import units
 
 Tone = Literal["", "good", "bad", "muted"]
@@ -46,8 +47,8 @@ class Table:
 
 def groups_in_order(summary: Summary) -> list[tuple[str, Group]]:
     """Modalities first, and all of them last, if there are several."""
-    by_modality = list(summary.modalities.items())
-    return by_modality if len(by_modality) == 1 else [*by_modality, (ALL, summary.all)]
+    ordered = [*Modality, ALL] if len(summary.modalities) != 1 else list(Modality)
+    return [(str(name), summary.groups[name]) for name in ordered if name in summary.groups]
 
 
 def latency_table(summary: Summary, keys: Sequence[str] = LATENCIES) -> Table:
@@ -62,7 +63,7 @@ def latency_table(summary: Summary, keys: Sequence[str] = LATENCIES) -> Table:
             for percentile in SHOWN:
                 interval = found.percentile(percentile)
                 cells.append(Cell(units.seconds(interval.value), units.bounds(interval, "s")))
-            rows.append([*cells, Cell(units.number(found.count), tone="muted")])
+            rows.append([*cells, Cell(units.count(found.count), tone="muted")])
     note = "Below each percentile its 95 % interval; … where the sample is too small for a bound."
     if (summary.all.tokens_per_chunk or 0) > 1.05 and "itl" in keys:
         note += (
@@ -78,8 +79,8 @@ def throughput_table(summary: Summary) -> Table:
     rows = [
         [
             Cell(name),
-            Cell(units.number(group.num_sent)),
-            Cell(units.number(group.num_failed), tone="bad" if group.num_failed else ""),
+            Cell(units.count(group.num_sent)),
+            Cell(units.count(group.num_failed), tone="bad" if group.num_failed else ""),
             Cell(units.number(group.request_throughput)),
             Cell(units.number(group.input_throughput)),
             Cell(units.number(group.visual_throughput)),
@@ -114,9 +115,9 @@ def slo_table(summary: Summary) -> Table | None:
                 Cell(name),
                 Cell(units.percent(found.attainment.value), units.bounds(found.attainment, "")),
                 Cell(units.number(found.rate)),
-                Cell(units.number(found.num_met)),
-                Cell(units.number(found.num_missed), tone="bad" if found.num_missed else ""),
-                Cell(units.number(found.num_undetermined)),
+                Cell(units.count(found.num_met)),
+                Cell(units.count(found.num_missed), tone="bad" if found.num_missed else ""),
+                Cell(units.count(found.num_undetermined)),
                 Cell(by_metric, tone="muted"),
             ]
         )
@@ -141,7 +142,7 @@ def error_table(summary: Summary) -> Table | None:
     if not summary.errors:
         return None
     ordered = sorted(summary.errors.items(), key=lambda item: -item[1])
-    rows = [[Cell(kind), Cell(units.number(count), tone="bad")] for kind, count in ordered]
+    rows = [[Cell(kind), Cell(units.count(count), tone="bad")] for kind, count in ordered]
     return Table("Errors", ("Kind", "requests"), rows, "Warm-up and cool-down included.")
 
 
@@ -151,7 +152,7 @@ def accuracy_table(summary: Summary) -> Table | None:
         [
             Cell(name),
             Cell(units.percent(found.ratio.value), units.bounds(found.ratio, "")),
-            Cell(units.number(found.num_scored)),
+            Cell(units.count(found.num_scored)),
         ]
         for name, group in groups_in_order(summary)
         if (found := group.accuracy) is not None
@@ -167,7 +168,7 @@ def stage_table(summary: Summary) -> Table | None:
             Cell(name),
             Cell(units.seconds(found.mean)),
             *(Cell(units.seconds(found.percentile(p).value)) for p in SHOWN),
-            Cell(units.number(found.count), tone="muted"),
+            Cell(units.count(found.count), tone="muted"),
         ]
         for name, group in groups_in_order(summary)
         for key, found in group.latencies.items()
@@ -179,7 +180,7 @@ def stage_table(summary: Summary) -> Table | None:
             Cell(", ".join(f"{k}={v}" for k, v in stage.labels.items())),
             Cell(units.seconds(stage.mean_s)),
             *([Cell("")] * len(SHOWN)),
-            Cell(units.number(stage.count), tone="muted"),
+            Cell(units.count(stage.count), tone="muted"),
         ]
         for stage in summary.server_stages
     ]
@@ -195,7 +196,7 @@ def client_table(summary: Summary) -> Table:
         [Cell("Send lag p99"), Cell(units.seconds(client.send_lag_p99_s), tone=late)],
         [Cell("Event loop late p99"), Cell(units.seconds(client.loop_lag_p99_s))],
         [Cell("Busiest process"), Cell(units.percent(client.cpu_ratio), "of its time")],
-        [Cell("Processes"), Cell(units.number(client.num_processes))],
+        [Cell("Processes"), Cell(units.count(client.num_processes))],
         [Cell("Whole run, requests/s"), Cell(units.number(whole.request_throughput))],
         [Cell("Whole run, output tokens/s"), Cell(units.number(whole.output_throughput))],
     ]
@@ -218,7 +219,7 @@ def set_table(summaries: Sequence[Summary], heading: str, values: Sequence[str])
             )
         cells.append(_attainment_cell(summary))
         failed = summary.all.num_failed
-        cells.append(Cell(units.number(failed), tone="bad" if failed else ""))
+        cells.append(Cell(units.count(failed), tone="bad" if failed else ""))
         late = "" if summary.client.trustworthy else "client was late"
         rows.append([*cells, Cell(late, tone="bad")])
     headings = (
@@ -243,9 +244,9 @@ def probe_table(result: SearchResult) -> Table:
             Cell(f"{probe.rate:g}"),
             Cell(units.percent(probe.attainment.value), units.bounds(probe.attainment, "")),
             Cell(str(probe.outcome), tone=tones.get(probe.outcome, "muted")),
-            Cell(units.number(probe.num_met)),
-            Cell(units.number(probe.num_missed)),
-            Cell(units.number(probe.num_undetermined)),
+            Cell(units.count(probe.num_met)),
+            Cell(units.count(probe.num_missed)),
+            Cell(units.count(probe.num_undetermined)),
             Cell(_remarks(probe.falling, probe.trustworthy, probe.resumed), tone="muted"),
         ]
         for probe in result.probes
@@ -300,6 +301,14 @@ def definitions() -> list[Definition]:
     """Of all that the tables show."""
     metrics = [Definition(metric.title, metric.definition) for metric in METRICS.values()]
     return metrics + [Definition(name, text) for name, text in RUN_DEFINITIONS.items()]
+
+
+def repeats(table: Table, index: int) -> bool:
+    """Whether a row belongs to the one above it: its name is not written again."""
+    if index == 0:
+        return False
+    name = table.rows[index][0].text
+    return name == table.rows[index - 1][0].text and not is_number(name)
 
 
 def is_number(text: str) -> bool:

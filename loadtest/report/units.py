@@ -22,6 +22,11 @@ def number(value: float | None) -> str:
     return NOTHING if value is None else _three(value)
 
 
+def count(value: int | None) -> str:
+    """A whole number."""
+    return NOTHING if value is None else f"{value:,}"
+
+
 def percent(value: float | None) -> str:
     """A share of one; shares near 1 keep what they lack of it."""
     if value is None:
@@ -48,7 +53,9 @@ def bounds(interval: Interval | None, unit: str) -> str:
         return ""
     low = in_unit(interval.low, unit) if interval.low is not None else "…"
     high = in_unit(interval.high, unit) if interval.high is not None else "…"
-    return f"{low} – {high}"
+    low_number, _, low_unit = low.rpartition(" ")
+    same_unit = low_unit and high.endswith(f" {low_unit}")
+    return f"{low_number if same_unit else low} – {high}"
 
 
 def ratio_bounds(interval: Interval | None) -> str:
