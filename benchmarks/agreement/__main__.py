@@ -106,7 +106,7 @@ def _measure(
         return ours.measure(load, own, options.max_send_lag_ms / 1000)
 
     measure("ours")  # fills the caches
-    found: dict[str, list[Numbers]] = {"ours": []} | {name: [] for name in able}
+    found: dict[str, list[Numbers]] = {name: [] for name in ("ours", *able)}
     for pair in range(options.pairs):
         # Each second time the other way round, so that being first favours nobody.
         for name in found if pair % 2 else reversed(found):

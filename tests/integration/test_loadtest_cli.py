@@ -91,7 +91,9 @@ def test_a_sweep_goes_on_from_what_is_there(server: str, tmp_path: Path) -> None
 def test_a_search_finds_out_that_every_rate_holds(server: str) -> None:
     # What else the machine does must not end the search: any send lag is allowed.
     options = f"search --url {server} -w text --slo ttft=30s --duration 2 --max-send-lag 1min"
-    done = loadtest(*options.split(), "--start", "8", "--max-rate", "16", "--json")
+    done = loadtest(
+        *options.split(), "--share", "0.5", "--start", "8", "--max-rate", "16", "--json"
+    )
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     assert (result["best_rate"], result["stop_reason"]) == (16, "upper_bound_holds")
