@@ -22,9 +22,9 @@ from saccade.serving.gateway.context import STAGES
 from saccade.serving.gateway.dispatch import Dispatcher
 from saccade.serving.gateway.instances import Instances
 from saccade.serving.gateway.metrics import GatewayMetrics
-from saccade.serving.gateway.warmup import WarmUpError, warm_up
 from saccade.serving.media.fetch import MediaFetcher
 from saccade.serving.routes import routes
+from saccade.serving.warmup import WarmUpError, warm_up
 
 if TYPE_CHECKING:
     from saccade.serving.engine.client import GatewayEngineClient

@@ -115,11 +115,16 @@ def _weight_files(architecture: Architecture) -> dict[str, Shapes]:
     }
 
 
-def _write(directory: Path, architecture: Architecture, seed: int) -> None:
+def write_text_files(directory: Path, architecture: Architecture) -> None:
+    """Configuration, tokenizers and chat template: all but the weights."""
     for name, text in _text_files(architecture).items():
         path = directory / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
+
+
+def _write(directory: Path, architecture: Architecture, seed: int) -> None:
+    write_text_files(directory, architecture)
     for name, shapes in _weight_files(architecture).items():
         write_safetensors(directory / name, random_weights(shapes, architecture, seed))
 

@@ -301,7 +301,8 @@ def _timed(send: Send, metrics: GatewayMetrics, context: RequestContext) -> Send
 
     async def timed(message: Message) -> None:
         nonlocal waiting
-        if waiting and b'"choices":[{' in message.get("body", b""):
+        body = message.get("body", b"")
+        if waiting and body.startswith(b"data: ") and b'"choices":[{' in body:
             waiting = False
             modality = "image" if context.pictures else "text"
             metrics.ttft.labels(modality).observe(time.perf_counter() - arrived)

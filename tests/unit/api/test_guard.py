@@ -316,3 +316,14 @@ async def test_the_first_token_of_a_streamed_completion_is_timed() -> None:
     server = Server(Inner(stream))
     await server.send({"prompt": "a", "stream": True}, COMPLETIONS)
     assert ttft(server, "text") == 1
+
+
+async def test_an_answer_that_comes_in_one_piece_has_no_first_token() -> None:
+    async def whole(_: Any, send: Any) -> None:
+        await send(STREAM_START)
+        await say(send, b'{"choices":[{"index":0,"text":"one"}]}', end=True)
+
+    server = Server(Inner(whole))
+    exchange = await server.send({"prompt": "a"}, COMPLETIONS)
+    assert exchange.status == 200
+    assert ttft(server, "text") in (None, 0)

@@ -65,7 +65,7 @@ def test_what_decides_and_dispatches_in_the_gateway_imports_neither_ray_nor_vllm
         "saccade.serving.api.guard",
         "saccade.serving.api.edge",
         "saccade.serving.gateway.dispatch",
-        "saccade.serving.gateway.warmup",
+        "saccade.serving.warmup",
         "saccade.serving.engine.leases",
         "saccade.serving.routes",
     ]

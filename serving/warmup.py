@@ -4,6 +4,7 @@ The first request through a pair of instances is slow (NIXL handshake, first ker
 whether the whole way works at all.
 """
 
+import asyncio
 import itertools
 from typing import Any
 
@@ -55,20 +56,22 @@ async def warm_up(app: App, settings: Settings, instances: Instances) -> None:
     headers = {"authorization": f"Bearer {keys[0].key.get_secret_value()}"} if keys else {}
     transport = httpx2.ASGITransport(app=app)
     async with httpx2.AsyncClient(
-        transport=transport, base_url="http://warm-up", headers=headers, timeout=_WAIT_S
+        transport=transport, base_url="http://warm-up", headers=headers
     ) as client:
         for placement in placements(instances):
+            names = (placement.encode, placement.prefill, placement.decode)
+            way = f"The warm-up request through {' -> '.join(filter(None, names))}"
             token = pinned_placement.set(placement)
             try:
-                response = await client.post("/v1/chat/completions", json=_request(settings))
+                # Not httpx's timeout: it does not reach into an app in the same process.
+                async with asyncio.timeout(_WAIT_S):
+                    response = await client.post("/v1/chat/completions", json=_request(settings))
+            except TimeoutError:
+                raise WarmUpError(f"{way} was not answered within {_WAIT_S:.0f} s.") from None
             finally:
                 pinned_placement.reset(token)
             if response.status_code != 200:
-                way = " -> ".join(filter(None, (placement.encode, placement.prefill)))
-                raise WarmUpError(
-                    f"The warm-up request through {way} -> {placement.decode} failed with "
-                    f"{response.status_code}: {response.text}"
-                )
+                raise WarmUpError(f"{way} failed with {response.status_code}: {response.text}")
 
 
 def _request(settings: Settings) -> dict[str, Any]:

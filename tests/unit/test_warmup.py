@@ -1,3 +1,4 @@
+import asyncio
 import base64
 import itertools
 import json
@@ -13,9 +14,10 @@ from saccade.scheduler.roles import initial_roles
 from saccade.serving.api.asgi import Receive, Scope, Send, header, send_json
 from saccade.serving.gateway.context import pinned_placement
 from saccade.serving.gateway.instances import Instances
-from saccade.serving.gateway.warmup import WarmUpError, placements, warm_up
 from saccade.serving.media.inspect import inspect
+from saccade.serving.warmup import WarmUpError, placements, warm_up
 from tests.unit.gateway.fakes import SPLIT, WHOLE, Cluster
+from tests.unit.loop_clock import LoopClock
 from tests.unit.some_settings import some_settings
 
 SETS: list[frozenset[Role]] = [
@@ -127,3 +129,19 @@ async def test_an_instance_that_died_before_the_warm_up_is_a_failed_warm_up(dead
     cluster[dead].alive = False
     with pytest.raises(WarmUpError):
         await warm_up(FakeServer(status=503), some_settings(), cluster)
+
+
+async def test_a_warm_up_that_is_never_answered_ends() -> None:
+    reached = asyncio.Event()
+
+    async def silent(_: Scope, __: Receive, ___: Send) -> None:
+        reached.set()
+        await asyncio.Event().wait()
+
+    clock = LoopClock()
+    waiting = asyncio.create_task(warm_up(silent, some_settings(), instances(SPLIT)))
+    await reached.wait()
+    await clock.advance(121)
+    with pytest.raises(WarmUpError, match="was not answered within 120 s"):
+        await waiting
+    assert pinned_placement.get() is None

@@ -1,0 +1,54 @@
+"""Stages as files."""
+
+from pathlib import Path
+
+import pytest
+
+from saccade.training.recipe.loop import learning_rate
+from saccade.training.recipe.settings import RecipeError, Schedule, load_stage
+
+RECIPES = sorted(Path("training/recipes").glob("*/*.yaml"))
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_the_recipes_in_the_repository_can_be_read(path: Path) -> None:
+    assert load_stage(path).schedule.steps > 100
+
+
+def test_there_are_recipes() -> None:
+    assert len(RECIPES) >= 3
+
+
+def test_a_misspelt_key_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "stage.yaml"
+    path.write_text(
+        "stage: contrastive\nseed: 1\nschedul: {}\n"
+        "schedule: {steps: 0, batch_size: 2, learning_rate: 1}"
+    )
+    with pytest.raises(RecipeError) as raised:
+        load_stage(path)
+    assert "schedul:" in str(raised.value)
+    assert "schedule.steps: Input should be greater than 0" in str(raised.value)
+
+
+@pytest.mark.parametrize("text", ["", "[1, 2]", "stage: unheard-of", "stage: [", "\x00"])
+def test_what_is_no_stage_is_refused(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "stage.yaml"
+    path.write_text(text)
+    with pytest.raises(RecipeError):
+        load_stage(path)
+
+
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="cannot read"):
+        load_stage(tmp_path / "stage.yaml")
+
+
+def test_the_learning_rate_rises_then_falls_to_its_last_share() -> None:
+    schedule = Schedule(
+        steps=100, batch_size=1, learning_rate=1.0, warmup_ratio=0.1, final_ratio=0.1
+    )
+    rates = [learning_rate(step, schedule) for step in range(101)]
+    assert rates[:10] == pytest.approx([0.1 * i for i in range(1, 11)])
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+    assert rates[100] == pytest.approx(0.1)

@@ -1,0 +1,116 @@
+"""One example of the data: pictures, and questions about them.
+
+An example is a pure function of (split, seed, index), so that any two readers see the same data, a
+training run can go on anywhere, and nothing has to be stored.
+"""
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import TypeVar
+
+from PIL import Image
+
+from saccade.training.data.captions import caption, describe
+from saccade.training.data.chat import sample_chat
+from saccade.training.data.clips import NUM_FRAMES, sample_clip
+from saccade.training.data.drawing import Drawer, Owners
+from saccade.training.data.questions import CLIP_KINDS, STILL_KINDS, Question, ask
+from saccade.training.data.scenes import Scene, Split, sample_scene
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Example:
+    pictures: tuple[Image.Image, ...]
+    """RGB, of any size. None for plain chat, one for a still, the frames in order for a clip."""
+
+    scenes: tuple[Scene, ...]
+    owners: tuple[Owners, ...]
+    """For each picture, the object that each of 48 x 48 cells shows, or -1."""
+
+    questions: tuple[Question, ...]
+    caption: str = ""
+
+
+def still(
+    split: Split,
+    seed: int,
+    index: int,
+    kinds: Sequence[str] = STILL_KINDS,
+    num_questions: int = 1,
+    *,
+    all_of: bool = False,
+) -> Example:
+    """A picture with `num_questions` different questions, of kinds drawn from `kinds`.
+
+    "description" is a kind too. With `all_of`, the kinds come round in turn, beginning with that
+    of this index, so that a test has as many of each.
+    """
+    rng = _rng(split, seed, "still", index)
+    while True:
+        scene = sample_scene(rng, split)
+        questions = _several(rng, scene, split, _kinds(rng, kinds, index, all_of), num_questions)
+        if questions is not None:
+            picture, owners = Drawer(rng).draw(scene)
+            return Example((picture,), (scene,), (owners,), questions, caption(rng, scene))
+
+
+def clip(
+    split: Split,
+    seed: int,
+    index: int,
+    kinds: Sequence[str] = CLIP_KINDS,
+    num_frames: int = NUM_FRAMES,
+) -> Example:
+    """A clip with one or two questions, about what the kind of this index is about."""
+    rng = _rng(split, seed, "clip", index)
+    sampled = sample_clip(rng, split, kinds[index % len(kinds)], num_frames)
+    drawer = Drawer(rng)
+    drawn = [drawer.draw(scene) for scene in sampled.frames]
+    return Example(
+        pictures=tuple(picture for picture, _ in drawn),
+        scenes=sampled.frames,
+        owners=tuple(owners for _, owners in drawn),
+        questions=sampled.questions,
+    )
+
+
+def text_only(split: Split, seed: int, index: int, num_questions: int = 1) -> Example:
+    rng = _rng(split, seed, "chat", index)
+    return Example((), (), (), tuple(sample_chat(rng) for _ in range(num_questions)))
+
+
+def stream(make: Callable[[int], T], start: int = 0) -> Iterator[T]:
+    """Examples without end: `stream(partial(still, Split.TRAIN, seed))`."""
+    return map(make, itertools.count(start))
+
+
+def _rng(split: Split, seed: int, sort: str, index: int) -> Random:
+    return Random(f"{split}/{seed}/{sort}/{index}")
+
+
+def _kinds(rng: Random, kinds: Sequence[str], index: int, all_of: bool) -> Iterator[str]:
+    if all_of:
+        yield from (kinds[(index + i) % len(kinds)] for i in range(len(kinds)))
+    while True:
+        yield rng.choice(kinds)
+
+
+def _several(
+    rng: Random, scene: Scene, split: Split, kinds: Iterator[str], num_questions: int
+) -> tuple[Question, ...] | None:
+    """Nothing if the scene does not lend itself to the first kind, or to so many questions."""
+    questions: dict[str, Question] = {}
+    for attempt in range(30 + 10 * num_questions):
+        kind = next(kinds)
+        new = describe(rng, scene) if kind == "description" else ask(rng, scene, split, kind)
+        if new is None and attempt == 0 and num_questions == 1:
+            return None
+        if new is not None:
+            questions.setdefault(new.text, new)
+        if len(questions) == num_questions:
+            return tuple(questions.values())
+    return None

@@ -1,0 +1,1 @@
+"""How many questions about held-out pictures a model, or a server, answers exactly."""

@@ -1,0 +1,160 @@
+"""Stages three and four: the projector and the language model, from answers.
+
+Alignment in LLaVA's sense trains a projector into a language model that exists. Here there is none
+yet, so the third stage teaches both at once to describe pictures; the fourth teaches answering.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from random import Random
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from saccade.training.data import (
+    CLIP_KINDS,
+    STILL_KINDS,
+    Example,
+    Question,
+    Split,
+    clip,
+    still,
+    text_only,
+)
+from saccade.training.recipe.model import TinyModel
+from saccade.training.recipe.pictures import IGNORED, squeezed
+from saccade.training.recipe.sequences import Composer, Row, Sequences, some_system_prompt
+from saccade.training.recipe.settings import LanguageStage
+
+TEXT_FIRST_RATIO = 0.6
+"""Of conversations, which put the text before the picture, as OpenAI's own examples do."""
+
+
+@dataclass(frozen=True)
+class LanguageBatch:
+    pictures: Tensor  # [P, 3, S, S] of uint8, in the order of the placeholders
+    sequences: Sequences
+
+
+class LanguageTask:
+    def __init__(self, model: TinyModel, settings: LanguageStage) -> None:
+        self.model = model
+        self.settings = settings
+        self._composer = Composer(model.architecture)
+        self._side = model.architecture.vision.image_size
+
+    def modules(self) -> dict[str, nn.Module]:
+        return {"model": self.model}
+
+    def trained(self) -> Iterable[nn.Parameter]:
+        yield from self.model.projector.parameters()
+        yield from self.model.language.parameters()
+        if self.settings.train_vision:
+            yield from self.model.vision.parameters()
+
+    def batch(self, step: int) -> LanguageBatch:
+        settings, size = self.settings, self.settings.schedule.batch_size
+        rng = Random(f"{settings.seed}/{step}")
+        if rng.random() < settings.mixture.clip:
+            # A clip costs as much as its number of frames in stills.
+            frames = rng.choice(settings.clip_frames)
+            count = max(1, round(size * 2 / frames))
+            first = step * size
+            examples = [
+                clip(Split.TRAIN, settings.seed, first + i, num_frames=frames) for i in range(count)
+            ]
+            return self._batch(examples, [self._row(rng, e) for e in examples])
+        chats = sum(rng.random() < settings.mixture.chat for _ in range(size))
+        examples = [self._still(step * size + i) for i in range(size - chats)]
+        examples += [
+            text_only(Split.TRAIN, settings.seed, step * size + i, settings.questions_per_picture)
+            for i in range(chats)
+        ]
+        return self._batch(examples, [self._row(rng, e) for e in examples])
+
+    def loss(self, batch: LanguageBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        logits, labels = self.answers(batch)
+        loss = cross_entropy(logits, labels)
+        return loss, {}
+
+    def answers(self, batch: LanguageBatch) -> tuple[Tensor, Tensor]:
+        """Logits of every token that is to be said, [N, vocabulary], and what it should be."""
+        sequences = batch.sequences
+        embedded = self.model.language.get_input_embeddings()(sequences.ids)
+        if len(batch.pictures):
+            with torch.set_grad_enabled(self.settings.train_vision and torch.is_grad_enabled()):
+                features = self.model.features(batch.pictures)
+            shown = (sequences.ids == self.model.architecture.tokens.image)[..., None]
+            embedded = embedded.masked_scatter(shown, self.model.projector(features))
+        hidden = self.model.language.model(
+            inputs_embeds=embedded,
+            attention_mask=sequences.mask(),
+            position_ids=sequences.positions,
+            use_cache=False,
+        ).last_hidden_state
+        said = sequences.labels != IGNORED
+        return self.model.language.lm_head(hidden[said]), sequences.labels[said]
+
+    @torch.no_grad()
+    def evaluate(self) -> dict[str, float]:
+        """Shares of held-out questions answered exactly, by kind, greedily: an answer is right
+        if every token of it is the likeliest after the right ones before."""
+        examples = [
+            still(Split.HELD_OUT, 0, i, STILL_KINDS, 6, all_of=True)
+            for i in range(self.settings.reports.evaluation_examples)
+        ]
+        if self.settings.mixture.clip:
+            examples += [
+                clip(Split.HELD_OUT, 0, i)
+                for i in range(self.settings.reports.evaluation_examples // 2)
+            ]
+        hits: dict[str, list[bool]] = defaultdict(list)
+        for start in range(0, len(examples), 16):
+            some = examples[start : start + 16]
+            rows = [self._composer.branches(len(e.pictures), e.questions) for e in some]
+            rights = self.rights(self._batch(some, rows))
+            for example, by_question in zip(some, rights, strict=True):
+                for index, question in enumerate(example.questions):
+                    hits[question.kind].append(by_question[index])
+        scores = {kind: sum(found) / len(found) for kind, found in hits.items()}
+        stills = [scores[kind] for kind in STILL_KINDS]
+        scores["all stills"] = sum(stills) / len(stills)
+        return scores
+
+    def rights(self, batch: LanguageBatch) -> list[dict[int, bool]]:
+        """For each row, by question: are all tokens of its answer the likeliest ones?"""
+        logits, labels = self.answers(batch)
+        hit = (logits.argmax(-1) == labels).tolist()
+        said = (batch.sequences.labels != IGNORED).nonzero().tolist()
+        rights: list[dict[int, bool]] = [{} for _ in batch.sequences.ids]
+        for (row, place), right in zip(said, hit, strict=True):
+            question = int(batch.sequences.questions[row, place])
+            rights[row][question] = rights[row].get(question, True) and right
+        return rights
+
+    def _still(self, index: int) -> Example:
+        settings = self.settings
+        return still(
+            Split.TRAIN, settings.seed, index, settings.kinds, settings.questions_per_picture
+        )
+
+    def _row(self, rng: Random, example: Example) -> Row:
+        system, count = some_system_prompt(rng), len(example.pictures)
+        questions: Sequence[Question] = example.questions
+        if rng.random() < self.settings.conversation_ratio:
+            text_first = rng.random() < TEXT_FIRST_RATIO
+            return self._composer.conversation(count, questions, system, text_first=text_first)
+        return self._composer.branches(count, questions, system)
+
+    def _batch(self, examples: Sequence[Example], rows: Sequence[Row]) -> LanguageBatch:
+        pictures = [squeezed(p, self._side) for e in examples for p in e.pictures]
+        nothing = torch.zeros((0, 3, self._side, self._side), dtype=torch.uint8)
+        return LanguageBatch(
+            pictures=torch.stack(pictures) if pictures else nothing,
+            sequences=self._composer.sequences(rows),
+        )
+
+
+KINDS = (*STILL_KINDS, "description", *CLIP_KINDS)

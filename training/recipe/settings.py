@@ -1,0 +1,112 @@
+"""What a stage's YAML file may say."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationError
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class RecipeError(Exception):
+    """A stage's file, or a run's folder, cannot be used; the message says why."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Schedule(_Section):
+    """AdamW with a linear warm-up and a cosine decay."""
+
+    steps: PositiveInt
+    batch_size: PositiveInt
+    learning_rate: Annotated[float, Field(gt=0)]
+    warmup_ratio: Share = 0.03
+    final_ratio: Share = 0.05
+    """Of the learning rate, at the last step."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.05
+    beta2: Share = 0.98
+    clip_norm: Annotated[float, Field(gt=0)] = 1.0
+
+
+class Reports(_Section):
+    log_every: PositiveInt = 20
+    save_every: PositiveInt = 500
+    evaluate_every: PositiveInt = 500
+    evaluation_examples: PositiveInt = 160
+
+
+class _Stage(_Section):
+    seed: NonNegativeInt
+    schedule: Schedule
+    reports: Reports = Reports()
+    threads: PositiveInt = 2
+    data_workers: NonNegativeInt = 1
+
+
+class TeacherStage(_Stage):
+    """A convolutional network learns to read patches."""
+
+    stage: Literal["teacher"]
+
+
+class ContrastiveStage(_Stage):
+    """The tower imitates the teacher, and learns with a text tower what captions mean."""
+
+    stage: Literal["contrastive"]
+    caption_weight: Annotated[float, Field(ge=0)] = 1.0
+    """Of the contrastive loss between pictures and captions."""
+    imitation_weight: Annotated[float, Field(ge=0)] = 1.0
+    """Of the distance to what the teacher makes of a patch."""
+    patch_weight: Annotated[float, Field(ge=0)] = 1.0
+    """Of the losses of the heads that read single patches; they are thrown away afterwards."""
+    region_weight: Annotated[float, Field(ge=0)] = 0.5
+    """Of the contrastive loss between an object's patches and its name."""
+
+
+class Mixture(_Section):
+    """What a batch is made of, in shares of its examples."""
+
+    still: Share = 1.0
+    clip: Share = 0.0
+    chat: Share = 0.0
+
+
+class LanguageStage(_Stage):
+    """Next-token loss on the answers."""
+
+    stage: Literal["alignment", "instruction"]
+    kinds: tuple[str, ...]
+    """Of questions about stills; a kind that is named twice is asked twice as often."""
+    questions_per_picture: PositiveInt = 12
+    conversation_ratio: Share = 0.3
+    """Of pictures, whose questions are turns of one conversation. The others' questions do not see
+    one another: each is answered as if it were the only one."""
+    mixture: Mixture = Mixture()
+    clip_frames: tuple[PositiveInt, ...] = (8,)
+    """Numbers of frames, one of which is drawn for each clip."""
+    train_vision: bool = False
+
+
+Stage = TeacherStage | ContrastiveStage | LanguageStage
+
+
+class _File(BaseModel):
+    stage: Annotated[Stage, Field(discriminator="stage")]
+
+
+def load_stage(path: Path) -> Stage:
+    """Raises `RecipeError` with the place in the file and what is wrong there."""
+    try:
+        data: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise RecipeError(f"cannot read {path}: {error}") from error
+    try:
+        return _File.model_validate({"stage": data}).stage
+    except ValidationError as error:
+        lines = [
+            f"  {'.'.join(map(str, e['loc'][2:])) or 'stage'}: {e['msg']}" for e in error.errors()
+        ]
+        raise RecipeError("\n".join([f"{path} is not a stage of training:", *lines])) from error
