@@ -93,7 +93,8 @@ class Condition:
         if group is None:
             return None
         if not self.is_duration:
-            return (_SHARES | _NUMBERS)[self.quantity](group)
+            of = _SHARES.get(self.quantity) or _NUMBERS[self.quantity]
+            return of(group)
         statistic, metric = self.quantity.split(".", maxsplit=1)
         distribution = group.latencies.get(metric)
         if distribution is None:

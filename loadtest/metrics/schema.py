@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from saccade.loadtest.statistics import Interval
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Literal[1] = 1
 ALL = "all"
 """Key of the group that holds every request."""
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 from scipy import stats
 
 from saccade.loadtest.errors import PlanError
@@ -177,7 +178,7 @@ def is_falling(record: RunRecord, slo: Slo) -> bool:
     first, second = count(requests[:half], slo), count(requests[half:], slo)
     if not first.total or not second.total:
         return False
-    table = [_row(first), _row(second)]
+    table = np.array([_row(first), _row(second)])
     p_value = float(stats.fisher_exact(table, alternative="greater").pvalue)
     return p_value < FALLING_P_VALUE
 

@@ -87,14 +87,14 @@ def sweep(
         announce(f"{axis} {value:g}, {len(points) + 1} of {len(wanted)}{skipped}")
         done = measurer.measure(changed, PREFIX)
         if done.summary.interrupted:
+            _save(folder, result)
             break
         records[value] = done.record
         points.append(
             SweepPoint(value=value, folder=done.folder, resumed=done.resumed, summary=done.summary)
         )
         result = _result(plan, axis, wanted, points)
-        if folder is not None:
-            write_result(folder / FILE, result)
+        _save(folder, result)
     return result, records
 
 
@@ -146,6 +146,11 @@ def _positive(text: str) -> float:
     if not 0 < value < float("inf"):
         raise PlanError(f"{text!r} is no positive number; write for example 1,2,4 or 1:16:x2.")
     return value
+
+
+def _save(folder: Path | None, result: SweepResult) -> None:
+    if folder is not None:
+        write_result(folder / FILE, result)
 
 
 def _result(

@@ -176,7 +176,8 @@ def compare_page(
 def _run_sections(summary: Summary, record: RunRecord, prefix: str) -> list[Section]:
     slo = parse_slo(summary.all.goodput.slo) if summary.all.goodput else None
     streamed = "ttft" in summary.all.latencies
-    metrics = [key for key in ("ttft", "tpot") if key in summary.all.latencies] or ["e2e"]
+    wanted = ("ttft", "tpot") if streamed else ("e2e",)
+    metrics = [key for key in wanted if key in summary.all.latencies]
     more = [tables.latency_table(summary, tables.MORE_LATENCIES)]
     plots = [
         Plot(
@@ -185,12 +186,15 @@ def _run_sections(summary: Summary, record: RunRecord, prefix: str) -> list[Sect
             lambda theme: run_plots.timeline(record, theme),
             "tall",
         ),
-        Plot(
-            f"{prefix}cdf",
-            "Share of requests that took at most as long.",
-            lambda theme: run_plots.cdf(record, metrics, slo, theme),
-        ),
     ]
+    if metrics:
+        plots.append(
+            Plot(
+                f"{prefix}cdf",
+                "Share of requests that took at most as long.",
+                lambda theme: run_plots.cdf(record, metrics, slo, theme),
+            )
+        )
     if streamed and "e2e" in summary.all.latencies:
         keys = [key for key in ("itl", "e2e") if key in summary.all.latencies]
         plots.append(

@@ -75,7 +75,7 @@ def latency_against(
         seconds_axis(all_axes[0], "y", logarithmic=spread > SPREAD)
         handles = [key(name, theme["ink"], ls=look) for name, look in _LOOKS.items()]
         if slo is not None and any(limits_of(slo, metric, list(Modality))):
-            handles.append(key("SLO", theme["muted"], ls=(0, (1, 1.6)), lw=1.4))
+            handles.append(key("SLO", theme["muted"], ls=":", lw=1.4))
         legend(figure, handles, theme)
     return figure
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 from saccade.loadtest.statistics import (
     Interval,
@@ -150,3 +151,11 @@ def test_ratio_intervals_cover_the_truth_under_drift() -> None:
         assert found is not None
         hits += contains(found, 1.2)
     assert hits / 300 >= 0.92
+
+
+@given(st.integers(0, 40), st.integers(1, 40))
+def test_wilson_is_that_of_scipy(met: int, missed: int) -> None:
+    expected = stats.binomtest(met, met + missed).proportion_ci(0.95, method="wilson")
+    found = wilson_interval(met, met + missed)
+    assert found.low == pytest.approx(expected.low, abs=1e-9)
+    assert found.high == pytest.approx(expected.high, abs=1e-9)
