@@ -156,6 +156,7 @@ class Summary(_Model):
     """Users of a closed loop; null in an open one."""
     seed: int
     started_at: datetime
+    """By the clock on the wall, with its time zone."""
     warmup_s: float
     cooldown_s: float
     window_s: float
@@ -167,9 +168,11 @@ class Summary(_Model):
     errors: dict[str, int] = Field(default_factory=dict)
     """Failed requests by kind, over all phases."""
     client: ClientSummary
+    """The load tester itself."""
     server_stages: tuple[StageSummary, ...] = ()
     """Where the server exposes them."""
     whole_run: WholeRun
+    """For comparison with `vllm bench serve`."""
 
     @property
     def all(self) -> Group:

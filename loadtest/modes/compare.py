@@ -65,6 +65,7 @@ class CompareResult(ResultModel):
     rows: tuple[Row, ...] = ()
     """The comparison, over complete pairs."""
     interrupted: bool = False
+    """Ctrl-C ended it early."""
 
     @property
     def num_complete_pairs(self) -> int:

@@ -8,7 +8,7 @@ ThemeName = Literal["light", "dark", "page"]
 
 # Hues that are told apart with every common kind of colour blindness (after Okabe & Ito), and by
 # lightness in grey.
-_COLOURS: Mapping[str, tuple[str, str]] = {
+COLOURS: Mapping[str, tuple[str, str]] = {
     "paper": ("#ffffff", "#15191f"),
     "ink": ("#1b2430", "#e8ecf1"),
     "muted": ("#5d6877", "#98a4b3"),
@@ -35,7 +35,7 @@ class Theme:
     def __getitem__(self, colour: str) -> str:
         if self.name == "page":
             return _placeholder(colour)
-        return _COLOURS[colour][0 if self.name == "light" else 1]
+        return COLOURS[colour][0 if self.name == "light" else 1]
 
 
 LIGHT = Theme("light")
@@ -46,7 +46,7 @@ PAGE = Theme("page")
 
 def follow_page(svg: str) -> str:
     """Let the page's style sheet decide the colours of a plot drawn with `PAGE`."""
-    for colour in _COLOURS:
+    for colour in COLOURS:
         svg = svg.replace(_placeholder(colour), f"var(--{colour})")
     return svg
 
@@ -54,9 +54,9 @@ def follow_page(svg: str) -> str:
 def variables(name: Literal["light", "dark"]) -> str:
     """The CSS variables of one scheme."""
     index = 0 if name == "light" else 1
-    return " ".join(f"--{colour}: {shades[index]};" for colour, shades in _COLOURS.items())
+    return " ".join(f"--{colour}: {shades[index]};" for colour, shades in COLOURS.items())
 
 
 def _placeholder(colour: str) -> str:
     """A colour that no plot has otherwise."""
-    return f"#fe01{list(_COLOURS).index(colour):02x}"
+    return f"#fe01{list(COLOURS).index(colour):02x}"
