@@ -214,8 +214,8 @@ def _normal_quantile(confidence: float) -> float:
 def _ranks(n: int, ratio: float, confidence: float) -> tuple[int, int]:
     """Which of the n smallest values, from 1, bound the percentile; 0 and n + 1 are none."""
     tail = (1 - confidence) / 2
-    lower, upper = stats.binom.ppf([tail, 1 - tail], n, ratio)
-    return int(lower), int(upper) + 1
+    lower, upper = (int(stats.binom.ppf(share, n, ratio)) for share in (tail, 1 - tail))
+    return lower, upper + 1
 
 
 @functools.lru_cache(maxsize=4096)

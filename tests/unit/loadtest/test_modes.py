@@ -9,6 +9,7 @@ from saccade.loadtest.jsonl import SUMMARY
 from saccade.loadtest.modes import compare, search, sweep
 from saccade.loadtest.modes.bisection import SearchSettings, StopReason
 from saccade.loadtest.modes.compare import CompareResult, Side
+from saccade.loadtest.modes.comparison import Row
 from saccade.loadtest.modes.measuring import read_result
 from saccade.loadtest.modes.search import SearchResult, is_falling
 from saccade.loadtest.modes.sweep import SweepResult, parse_values
@@ -188,7 +189,7 @@ def test_a_comparison_takes_turns_with_the_same_requests_in_a_pair(tmp_path: Pat
     assert read_result(tmp_path / compare.FILE, CompareResult) == result
 
 
-def row_of(result: CompareResult, group: str, quantity: str) -> compare.Row:
+def row_of(result: CompareResult, group: str, quantity: str) -> Row:
     [found] = [row for row in result.rows if (row.group, row.quantity) == (group, quantity)]
     return found
 
