@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-m", "saccade.serving.cli", "loadtest"]
-TIMEOUT_S = 120
+TIMEOUT_S = 280
 
 
 @pytest.fixture(scope="module")
