@@ -14,10 +14,10 @@ STAMP := .venv/.setup
 PROTO := serving/transport/instance.proto
 SHIM  := $(wildcard tools/torchvision_cpu/*.py)
 
-.PHONY: help setup serve test test-fast lint format types lock wheel clean
+.PHONY: help setup serve test test-fast lint format types lock wheel clean bench-loadtest-agreement bench-cpu-comparison
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-26s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP)/checked ## create .venv with the locked dependencies and saccade in it (about 2 minutes, once)
 
@@ -48,6 +48,12 @@ types: setup ## check types (the first time takes a minute: vLLM is read too)
 
 lock: setup ## make cpu.lock again after a change of dependencies (ARGS=--upgrade for newer versions)
 	@tools/lock/compile.sh $(ARGS)
+
+bench-loadtest-agreement: setup ## compare the load tester with vLLM's own (an hour; ARGS=--help for less)
+	@exec $(BIN)/python -m benchmarks.agreement $(ARGS)
+
+bench-cpu-comparison: setup ## compare Saccade with stock vLLM on this machine (an hour; ARGS=--help for less)
+	@exec $(BIN)/python -m benchmarks.cpu_comparison $(ARGS)
 
 wheel: setup ## build dist/saccade-*.whl
 	@rm -rf build

@@ -5,7 +5,16 @@ from typing import Annotated
 import typer
 
 import saccade
-from saccade.serving.cli import chat, checkpoint, config, dataset, evaluate, serve, train
+from saccade.serving.cli import (
+    chat,
+    checkpoint,
+    config,
+    dataset,
+    evaluate,
+    loadtest,
+    serve,
+    train,
+)
 
 app = typer.Typer(
     name="saccade",
@@ -21,6 +30,7 @@ app.add_typer(config.app, name="config")
 app.add_typer(checkpoint.app, name="checkpoint")
 app.add_typer(dataset.app, name="dataset")
 app.add_typer(train.app, name="train")
+app.add_typer(loadtest.app, name="loadtest")
 
 
 def _version(wanted: bool) -> None:

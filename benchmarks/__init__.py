@@ -1,0 +1,1 @@
+"""Measurements whose results are shown in docs/results; `make` lists the commands."""

@@ -1,0 +1,1 @@
+"""Does `saccade loadtest` measure what `vllm bench serve` measures?"""
