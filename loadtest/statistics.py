@@ -47,10 +47,12 @@ def percentile_interval(values: Sample, ratio: float, confidence: float = CONFID
     if n == 0:
         raise ValueError("a percentile of no values")
     lower, upper = _ranks(n, ratio, confidence)
+    # Between two values, the interpolated estimate may lie just outside the bounds.
+    estimate = float(np.quantile(ordered, ratio))
     return Interval(
-        value=float(np.quantile(ordered, ratio)),
-        low=float(ordered[lower - 1]) if lower >= 1 else None,
-        high=float(ordered[upper - 1]) if upper <= n else None,
+        value=estimate,
+        low=min(estimate, float(ordered[lower - 1])) if lower >= 1 else None,
+        high=max(estimate, float(ordered[upper - 1])) if upper <= n else None,
     )
 
 
