@@ -57,10 +57,12 @@ class PatchHeads(nn.Module):
             name: cross_entropy(
                 read[name].flatten(0, -2), getattr(targets, name).flatten(), ignore_index=IGNORED
             )
-            for name in ("shape", "colour", "size", "characters", "glyph")
+            for name in ("shape", "colour", "size")
         }
         owned = targets.region >= 0
         return losses | {
+            "characters": _rare(read["characters"], targets.characters),
+            "glyph": _rare(read["glyph"], targets.glyph),
             "offset": smooth_l1_loss(read["offset"][owned], targets.offset[owned]),
             "outline": binary_cross_entropy_with_logits(read["outline"], targets.outline),
             "silhouette": binary_cross_entropy_with_logits(
@@ -82,6 +84,17 @@ class PatchHeads(nn.Module):
         labelled = targets.characters[..., 0] > 0
         hit = (read["characters"].argmax(-1) == targets.characters).all(-1)
         return scores | {"label": _share(hit[labelled])}
+
+
+def _rare(logits: Tensor, targets: Tensor) -> Tensor:
+    """Cross-entropy where class 0, for nothing, is nearly everywhere: nothing and something count
+    the same, however many there are of each."""
+    each = cross_entropy(
+        logits.flatten(0, -2), targets.flatten(), ignore_index=IGNORED, reduction="none"
+    )
+    something, nothing = targets.flatten() > 0, targets.flatten() == 0
+    parts = [each[mask].mean() for mask in (something, nothing) if mask.any()]
+    return torch.stack(parts).mean() if parts else each.sum()
 
 
 def _share(hits: Tensor) -> float:
