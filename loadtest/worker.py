@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gc
 import math
+import os
 import signal
 import time
 import traceback
@@ -75,6 +76,8 @@ async def _carry_out(
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_reader(pipe.fileno(), _on_message, pipe, stop)
+    # uvloop takes what it watches out of blocking mode; a long result would break off half-way.
+    os.set_blocking(pipe.fileno(), True)
     probe = LagProbe()
     helpers = [
         asyncio.create_task(probe.run()),
