@@ -215,7 +215,7 @@ def _watch(pipes: Sequence[Connection], watcher: Progress) -> _Outcome:
 def _receive(pipe: Connection, *kinds: type) -> Any:
     try:
         message = pipe.recv()
-    except (EOFError, ConnectionResetError):
+    except (EOFError, OSError):
         raise LoadTestError(
             "A sending process has died (killed for want of memory?); nothing was recorded."
         ) from None

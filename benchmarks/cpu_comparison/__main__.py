@@ -1,7 +1,10 @@
 """`python -m benchmarks.cpu_comparison`: both servers in turns on one machine, and the page."""
 
 import argparse
+import shlex
+import sys
 import time
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -36,6 +39,7 @@ def main() -> None:
         rate = _picture_rate(runner, slices, theirs)
         slices = Slices(options.duration, options.edge, options.checkpoint, slo)
         head = HEAD.format(
+            command=_command(sys.argv[1:]),
             machine=describe(options.cores),
             pairs=options.pairs,
             duration=options.duration,
@@ -59,6 +63,11 @@ def main() -> None:
                 options.output.parent.mkdir(parents=True, exist_ok=True)
                 options.output.write_text(page(head, sections), encoding="utf-8")
     print(f"wrote {options.output}")
+
+
+def _command(arguments: Sequence[str]) -> str:
+    given = f" ARGS='{shlex.join(arguments)}'" if arguments else ""
+    return f"make bench-cpu-comparison{given}"
 
 
 def _options() -> argparse.Namespace:

@@ -14,7 +14,7 @@ QUANTITIES = (
 
 HEAD = """# Saccade and stock vLLM on a CPU
 
-Made by `make bench-cpu-comparison`. {machine}
+Made by `{command}`. {machine}
 
 Both servers run on the same cores with the same checkpoint, and get the same requests at the same
 times, in turns: {pairs} slices of {duration:g} s each, vLLM, Saccade, vLLM, Saccade, … Warm-up and

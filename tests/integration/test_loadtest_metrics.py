@@ -279,3 +279,11 @@ def test_pictures_and_videos_arrive(server: str) -> None:
     assert all(log[r.id]["num_bytes"] == r.body_bytes for r in record.requests)
     videos, _ = measure(server, {"num_chunks": 2}, workload=PRESETS["video"].workload)
     assert {(r.modality, r.visual_tokens) for r in videos.requests} == {("video", 100)}
+
+
+def test_a_recording_that_is_longer_than_the_pipe_arrives_whole(server: str) -> None:
+    # Half a megabyte; a pipe takes some 200 kB at once.
+    script = {"num_chunks": 2000, "ttft_s": 0, "gap_s": 0}
+    record, _ = measure(server, script, drain_s=120)
+    assert {request.status for request in record.requests} == {Status.OK}
+    assert {len(request.gaps_s) for request in record.requests} == {1999}
