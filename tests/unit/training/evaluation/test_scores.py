@@ -57,7 +57,8 @@ def test_intervals_are_wilsons(right: int, asked: int) -> None:
         z / (1 + z * z / asked) * (share * (1 - share) / asked + z * z / (4 * asked * asked)) ** 0.5
     )
     low, high = Accuracy(right, asked).interval
-    assert (low, high) == (pytest.approx(middle - half), pytest.approx(middle + half))
+    assert low == pytest.approx(middle - half)
+    assert high == pytest.approx(middle + half)
 
 
 def test_items_ask_as_often_about_each_kind_and_never_change() -> None:
