@@ -110,4 +110,5 @@ def _shift(turns: Tensor, step: tuple[int, int]) -> Tensor:
         for angle in (turns * along).tolist():
             cos, sin = math.cos(angle), math.sin(angle)
             blocks.append(torch.tensor([[cos, -sin], [sin, cos]]))
-    return torch.block_diag(*blocks)
+    matrix: Tensor = torch.block_diag(*blocks)
+    return matrix

@@ -123,7 +123,7 @@ def _files(model: TinyModel) -> dict[str, dict[str, Tensor]]:
     own |= {f"vision_tower.vision_model.{n}": p for n, p in vision.named_parameters()}
     own |= {f"multi_modal_projector.{n}": p for n, p in model.projector.named_parameters()}
     own |= {f"language_model.{n}": p for n, p in model.language.named_parameters()}
-    text = dict(model.text.named_parameters())
+    text: dict[str, Tensor] = dict(model.text.named_parameters())
     projection = {
         "visual_projection.weight": model.visual_projection.weight,
         "logit_scale": model.logit_scale,
