@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from saccade.training.data import (
-    CLIP_KINDS,
     STILL_KINDS,
     Example,
     Question,
@@ -155,6 +154,3 @@ class LanguageTask:
             pictures=torch.stack(pictures) if pictures else nothing,
             sequences=self._composer.sequences(rows),
         )
-
-
-KINDS = (*STILL_KINDS, "description", *CLIP_KINDS)

@@ -6,6 +6,10 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationError
 
+Kind = Literal[
+    "colour", "shape", "count", "existence", "position", "comparison", "size", "label",
+    "description",
+]  # fmt: skip
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -78,7 +82,7 @@ class LanguageStage(_Stage):
     """Next-token loss on the answers."""
 
     stage: Literal["alignment", "instruction"]
-    kinds: tuple[str, ...]
+    kinds: Annotated[tuple[Kind, ...], Field(min_length=1)]
     """Of questions about stills; a kind that is named twice is asked twice as often."""
     questions_per_picture: PositiveInt = 12
     conversation_ratio: Share = 0.3

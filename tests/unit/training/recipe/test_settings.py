@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from saccade.training.data import STILL_KINDS
 from saccade.training.recipe.loop import learning_rate
-from saccade.training.recipe.settings import RecipeError, Schedule, load_stage
+from saccade.training.recipe.settings import LanguageStage, RecipeError, Schedule, load_stage
 
 RECIPES = sorted(Path("training/recipes").glob("*/*.yaml"))
 
@@ -37,6 +38,26 @@ def test_what_is_no_stage_is_refused(text: str, tmp_path: Path) -> None:
     path.write_text(text)
     with pytest.raises(RecipeError):
         load_stage(path)
+
+
+def test_an_unknown_kind_of_question_is_named(tmp_path: Path) -> None:
+    schedule = "schedule: {steps: 1, batch_size: 2, learning_rate: 1}"
+    path = tmp_path / "stage.yaml"
+    path.write_text(f"stage: instruction\nseed: 1\nkinds: [colour, tone]\n{schedule}")
+    with pytest.raises(RecipeError, match=r"kinds.1: Input should be 'colour', 'shape'"):
+        load_stage(path)
+
+
+def test_every_kind_about_stills_can_be_trained(tmp_path: Path) -> None:
+    kinds = (*STILL_KINDS, "description")
+    path = tmp_path / "stage.yaml"
+    path.write_text(
+        f"stage: instruction\nseed: 1\nkinds: [{', '.join(kinds)}]\n"
+        "schedule: {steps: 1, batch_size: 2, learning_rate: 1}"
+    )
+    stage = load_stage(path)
+    assert isinstance(stage, LanguageStage)
+    assert stage.kinds == kinds
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
