@@ -27,7 +27,7 @@ def stage(
 ) -> None:
     """Run one stage, or go on with it: the same command again goes on from the last saved state.
 
-    Uses a GPU if there is one. Example, the first two stages:
+    Runs on the CPU. Example, the first two stages:
 
       saccade train stage training/recipes/saccade-tiny/1-contrastive.yaml --run runs/1
 

@@ -39,7 +39,7 @@ def train(
         raise RecipeError(f"the stage {settings.stage} {first} the result of another one (--from)")
     torch.set_num_threads(settings.threads)
     torch.manual_seed(settings.seed)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device("cpu")
     model = TinyModel(architecture)
     task = _task(model, settings, start)
     run(task, directory, settings.schedule, settings.reports, settings.data_workers, device)
