@@ -6,16 +6,30 @@ one event for a change instead of one for a token.
 """
 
 import heapq
+from typing import NamedTuple
 
 from saccade.scheduler.simulator.costs import Costs, steps_s, steps_within
 from saccade.scheduler.simulator.job import Job
 
 
+class Outlook(NamedTuple):
+    """What a batch has before it."""
+
+    num_sequences: int
+    context_tokens: int
+    remaining_tokens: int
+    inverse_outputs: float
+    """Sum of 1/output_len."""
+    remaining_ratio: float
+    """Sum of remaining/output_len."""
+
+
 class DecodeBatch:
     """Sequences that decode together. `steps` were done when the clock showed `base_s`."""
 
-    __slots__ = ("_costs", "_finish", "_first_s", "_growth_s", "_joined", "base_s", "busy_s",
-                 "context_tokens", "steps")  # fmt: skip
+    __slots__ = ("_costs", "_finish", "_finish_ratio", "_finish_sum", "_first_s", "_growth_s",
+                 "_inverse_sum", "_joined", "base_s", "busy_s", "context_tokens",
+                 "steps")  # fmt: skip
 
     def __init__(self, costs: Costs) -> None:
         self._costs = costs
@@ -26,6 +40,9 @@ class DecodeBatch:
         self._joined: dict[int, tuple[Job, int, int]] = {}  # key -> job, joined at, finishes at
         self._finish: list[tuple[int, int]] = []  # heap of (finishing step, key)
         self._first_s = self._growth_s = 0.0
+        # Over the sequences: of finishing steps, of 1/output, and of finishing step/output.
+        self._finish_sum = 0
+        self._inverse_sum = self._finish_ratio = 0.0
 
     def __len__(self) -> int:
         return len(self._joined)
@@ -36,9 +53,20 @@ class DecodeBatch:
     def jobs(self) -> list[Job]:
         return [entry[0] for entry in self._joined.values()]
 
-    def remaining(self, job: Job) -> int:
-        """Tokens that it still has to decode, as of `base_s`."""
-        return self._joined[job.key][2] - self.steps
+    def outlook(self, now_s: float | None) -> Outlook:
+        """Sums over the batch without a look at each; `now_s` is None while decoding is halted."""
+        steps = 0
+        if now_s is not None and self._joined:
+            steps = steps_within(self._first_s, self._growth_s, now_s - self.base_s)
+            steps = min(steps, self._steps_to_finish())
+        count, done = len(self._joined), self.steps + steps
+        return Outlook(
+            count,
+            self.context_tokens + steps * count,
+            self._finish_sum - done * count,
+            self._inverse_sum,
+            max(0.0, self._finish_ratio - done * self._inverse_sum),
+        )
 
     def add(self, job: Job) -> None:
         """From the step at `base_s` on; its context counts from now."""
@@ -46,6 +74,7 @@ class DecodeBatch:
         self._joined[job.key] = (job, self.steps, finish)
         heapq.heappush(self._finish, (finish, job.key))
         self.context_tokens += job.context_tokens
+        self._sum(job, finish, 1)
         self._refit()
 
     def remove(self, job: Job) -> None:
@@ -107,11 +136,18 @@ class DecodeBatch:
         self._first_s += count * self._growth_s
 
     def _take(self, key: int) -> Job:
-        job, joined, _ = self._joined.pop(key)
+        job, joined, finish = self._joined.pop(key)
         got = self.steps - joined
+        self._sum(job, finish, -1)
         self.context_tokens -= job.context_tokens + got
         job.generated_tokens += got
         return job
+
+    def _sum(self, job: Job, finish: int, sign: int) -> None:
+        inverse = sign / job.request.output_tokens
+        self._finish_sum += sign * finish
+        self._inverse_sum += inverse
+        self._finish_ratio += finish * inverse
 
     def _refit(self) -> None:
         count = len(self._joined)
@@ -120,4 +156,5 @@ class DecodeBatch:
             self._growth_s = self._costs.decode_context_s * count
         else:
             self._finish.clear()
-            self.context_tokens = 0
+            self.context_tokens = self.steps = self._finish_sum = 0
+            self._inverse_sum = self._finish_ratio = 0.0

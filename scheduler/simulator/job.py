@@ -16,7 +16,8 @@ class Job:
 
     __slots__ = (
         "cached_tokens", "first_token_s", "generated_tokens", "home", "images_left", "key",
-        "kv_holder", "modality", "prefilled_tokens", "prompt_tokens", "request", "stamp", "state",
+        "kv_holder", "modality", "prefilled_tokens", "prompt_tokens", "queued_s",
+        "request", "stamp", "state",
     )  # fmt: skip
 
     def __init__(self, key: int, request: TraceRequest, prompt_tokens: int) -> None:
@@ -37,6 +38,8 @@ class Job:
         self.generated_tokens = 0
         """Tokens that the client has."""
         self.first_token_s: float | None = None
+        self.queued_s = 0.0
+        """Since when it waits for the stage that it is in."""
 
     @property
     def context_tokens(self) -> int:

@@ -122,11 +122,16 @@ class Pipeline:
     def _place_encode(self, job: Job, number: int, stamp: int) -> None:
         if stamp != job.stamp:
             return
+        keys = job.request.image_keys
+        if keys and keys[number] in self.visual_cache:
+            self._one_encoded(job)  # another request has brought it meanwhile
+            return
         instance = self.policy.choose_encode(job, number)
         if instance is None:
             self._park(job, "encode")
             return
         job.state = "encode"
+        job.queued_s = self.events.now_s
         self.policy.encode_placed(job, number, instance)
         instance.encode_queue.append((job, number, stamp))
         self.stepper.wake(instance)
@@ -141,8 +146,10 @@ class Pipeline:
         if keys:
             gone = self.visual_cache.put(keys[number], job.request.image_tokens[number])
             self.policy.visual_cached(instance, keys[number], gone)
-        if stamp != job.stamp or job.ended:
-            return
+        if stamp == job.stamp:
+            self._one_encoded(job)
+
+    def _one_encoded(self, job: Job) -> None:
         job.images_left -= 1
         if job.images_left == 0:
             self.to_prefill(job)
@@ -176,6 +183,7 @@ class Pipeline:
         if not instance.serves("prefill"):
             self.to_prefill(job)
             return
+        job.queued_s = self.events.now_s
         instance.queue_prefill(self.policy.prefill_order(job), job)
         self.stepper.wake(instance)
 
