@@ -29,9 +29,9 @@ class WarmUpError(Exception):
 
 def placements(instances: Instances) -> list[Placement]:
     """Placements that together reach every instance in every role, and every hand-over pair."""
-    views = instances.views()
+    states = instances.states()
     names = {
-        role: sorted(view.name for view in views if role in view.roles)
+        role: sorted(state.name for state in states if role in state.roles)
         for role in ("encode", "prefill", "decode")
     }
     pairs = [
@@ -41,11 +41,10 @@ def placements(instances: Instances) -> list[Placement]:
     ] or [(name, name) for name in names["decode"]]
     if not pairs:
         raise WarmUpError("No instance serves prefill and decode any more; see its log.")
-    encoders: list[Any] = names["encode"] or [None]
+    encoders: list[tuple[str, ...]] = [(name,) for name in names["encode"]] or [()]
     rounds = max(len(pairs), len(encoders))
     return [
-        Placement(*pairs[i % len(pairs)], "warm-up", encode=encoders[i % len(encoders)])
-        for i in range(rounds)
+        Placement(*pairs[i % len(pairs)], encode=encoders[i % len(encoders)]) for i in range(rounds)
     ]
 
 
@@ -64,7 +63,7 @@ async def warm_up(app: App, settings: Settings, instances: Instances) -> None:
             finally:
                 pinned_placement.reset(token)
             if response.status_code != 200:
-                way = " -> ".join(filter(None, (placement.encode, placement.prefill)))
+                way = " -> ".join(filter(None, (*placement.encode, placement.prefill)))
                 raise WarmUpError(
                     f"The warm-up request through {way} -> {placement.decode} failed with "
                     f"{response.status_code}: {response.text}"
