@@ -101,7 +101,10 @@ class _Tick:
         self.need = {name: monitor.slow.flow().need for name, monitor in self.monitors.items()}
         self.layout = Layout(state, policy, flows)
         num_instances = len(state.instances)
-        self.brake = Brake(policy.stability, memory.stability, num_instances, now_s)
+        in_seconds = policy.stages.units == "seconds"
+        self.brake = Brake(
+            policy.stability, memory.stability, num_instances, now_s, in_seconds=in_seconds
+        )
         self.changes = Changes(self.layout, Estimator(cost_model, policy.stages), self.brake)
         self.homes = {
             name: home for name, home in memory.homes.items() if name in self.layout.instances

@@ -25,9 +25,14 @@ class Flow:
         return self.input_tokens + self.output_tokens / 2
 
     @property
+    def work_s(self) -> float:
+        """Instance-seconds of one request, in all stages."""
+        return self.encode_s + self.prefill_s + self.decode_s
+
+    @property
     def need(self) -> float:
         """Instance-seconds asked for in a second: the instances that it needs on average."""
-        return self.rate_per_s * (self.encode_s + self.prefill_s + self.decode_s)
+        return self.rate_per_s * self.work_s
 
 
 NO_FLOW = Flow()
@@ -120,4 +125,7 @@ class GroupMonitor:
         excess = self.fast.flow().rate_per_s - mean
         if self.bursting:
             return wait_ratio > policy.end_wait_ratio or excess > sigma
-        return wait_ratio > policy.begin_wait_ratio or excess > policy.num_sigmas * sigma
+        each_s = self.present.flow().work_s
+        surge = excess > policy.num_sigmas * sigma
+        surge = surge and excess * each_s > policy.min_excess_instances
+        return wait_ratio > policy.begin_wait_ratio or surge

@@ -88,7 +88,9 @@ class ReactivePolicy:
     window_s: float = 5.0
     """Time constant of the rates that show a burst."""
     num_sigmas: float = 3.0
-    """A burst begins above the mean rate and this many standard deviations."""
+    """A burst begins above the mean rate and this many standard deviations,"""
+    min_excess_instances: float = 0.25
+    """if what comes in excess would keep this part of an instance busy."""
     slo_ttft_s: float = 1.0
     begin_wait_ratio: float = 0.5
     """A burst begins, too, when the head of the queue has waited for this part of the SLO."""
@@ -127,6 +129,8 @@ class StabilityPolicy:
     """An instance stays at least this long in a role and group."""
     hysteresis_ratio: float = 0.25
     """Gain has to exceed the cost by this part."""
+    min_gain_s: float = 1.0
+    """And by so many request-seconds: less is lost in the noise of the estimates."""
     max_moves_per_tick_ratio: float = 0.125
     """Of a group's instances; one is always allowed."""
     max_flips_per_instance_hour: float = 20.0

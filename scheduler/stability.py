@@ -34,9 +34,13 @@ class Brake:
         memory: StabilityMemory,
         num_instances: int,
         now_s: float,
+        *,
+        in_seconds: bool = True,
     ) -> None:
+        """`in_seconds`: gain and cost are in request-seconds, so that `min_gain_s` applies."""
         self._policy = policy
         self._now_s = now_s
+        self._min_gain = policy.min_gain_s if in_seconds else 0.0
         self._last_moved_s = dict(memory.last_moved_s)
         self._moves_s = [at_s for at_s in memory.moves_s if at_s > now_s - _HOUR_S]
         self._moved_now: dict[str, int] = {}
@@ -56,8 +60,9 @@ class Brake:
         return made + num_moves <= most and num_moves <= self.left_this_hour
 
     def worth(self, gain: float, cost: float) -> bool:
-        """Gain > Cost of Eq. 2 and 3, by the margin of the hysteresis."""
-        return gain > cost * (1 + self._policy.hysteresis_ratio)
+        """Gain > Cost of Eq. 2 and 3, by the margins of the hysteresis."""
+        margin = cost * self._policy.hysteresis_ratio + self._min_gain
+        return gain > cost + margin
 
     def moved(self, instance: str, group: str) -> None:
         """Count a move, made on behalf of a group."""

@@ -62,23 +62,25 @@ class Metrics:
         self.by_modality: dict[Modality, ModalityMetrics] = {
             "text": ModalityMetrics(), "image": ModalityMetrics(),
         }  # fmt: skip
+        self.last_arrival_s = 0.0
         self.last_end_s = 0.0
         self.timeline: list[tuple[float, int, str, str]] = []
         """(time, instance, group, roles or state) whenever an instance changes."""
         self.burst_tolerance: list[tuple[float, dict[str, float]]] = []
-        self._bin_s = bin_s
+        self.bin_s = bin_s
         self.ttft_bins: dict[tuple[int, Modality], Histogram] = {}
         """TTFT by time of arrival, in bins of `bin_s`."""
 
     def arrived(self, job: Job) -> None:
         self.num_arrived += 1
+        self.last_arrival_s = job.request.arrival_s
         if job.request.arrival_s >= self.warm_up_s:
             self.num_measured += 1
 
     def first_token(self, job: Job, now_s: float) -> None:
         self.num_first_tokens += 1
-        if self._bin_s:
-            key = (int(job.request.arrival_s / self._bin_s), job.modality)
+        if self.bin_s:
+            key = (int(job.request.arrival_s / self.bin_s), job.modality)
             found = self.ttft_bins.get(key)
             if found is None:
                 found = self.ttft_bins[key] = Histogram()

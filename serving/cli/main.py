@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 import saccade
-from saccade.serving.cli import chat, checkpoint, config, serve
+from saccade.serving.cli import chat, checkpoint, config, plan, serve, simulate
 
 app = typer.Typer(
     name="saccade",
@@ -16,6 +16,8 @@ app = typer.Typer(
 )
 app.command("serve")(serve.serve)
 app.command("chat")(chat.chat)
+app.command("simulate", epilog=simulate.EPILOG)(simulate.simulate)
+app.command("plan", epilog=plan.EPILOG)(plan.plan)
 app.add_typer(config.app, name="config")
 app.add_typer(checkpoint.app, name="checkpoint")
 

@@ -31,13 +31,21 @@ _POLICIES: dict[str, tuple[str, str]] = {
     "epdserve": ("epdserve", "EpdServe"),
     "shortest-first": ("shortest_first", "ShortestFirst"),
 }
+_STATIC = "static:"
 NAMES = tuple(_POLICIES)
 
 
 def policy_named(name: str) -> "Policy":
     """A fresh policy; SimulatorError lists the names when there is no such one."""
+    if name.startswith(_STATIC):
+        from saccade.scheduler.simulator.policies.static_pools import StaticPools
+
+        return StaticPools.parse(name)
     if name not in _POLICIES:
-        raise SimulatorError(f"there is no policy {name!r}; the policies are {', '.join(NAMES)}")
+        raise SimulatorError(
+            f"there is no policy {name!r}; the policies are {', '.join(NAMES)} "
+            f"and {_STATIC}ENCODE,PREFILL,DECODE"
+        )
     module, attribute = _POLICIES[name]
     factory: Callable[[], Policy] = getattr(import_module(f"{_HERE}.{module}"), attribute)
     return factory()

@@ -1,6 +1,6 @@
 """What a policy decides, and the plain way of deciding it."""
 
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from saccade.scheduler.cluster import Role
 from saccade.scheduler.simulator.costs import EngineTraits
@@ -31,8 +31,8 @@ class Policy:
     what overrides one calls it.
     """
 
-    name: ClassVar[str]
-    title: ClassVar[str]
+    name: str
+    title: str
     """One line for tables and help."""
     traits: EngineTraits = EngineTraits()
     tick_s: float | None = None

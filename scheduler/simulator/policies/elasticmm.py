@@ -26,8 +26,8 @@ from saccade.scheduler.requests import RequestShape
 from saccade.scheduler.simulator.caches import prefix_blocks
 from saccade.scheduler.simulator.instance import Instance
 from saccade.scheduler.simulator.job import Job
-from saccade.scheduler.simulator.policies.base import Policy, RoleMove
-from saccade.scheduler.simulator.policies.layouts import Layout
+from saccade.scheduler.simulator.policies.base import MULTIMODAL, TEXT, Policy, RoleMove
+from saccade.scheduler.simulator.policies.layouts import Layout, of
 from saccade.scheduler.simulator.policies.shapes import picture_of, shape_of
 from saccade.scheduler.simulator.policies.static_split import DISAGGREGATED, EqualSplit
 from saccade.scheduler.stages import Waiting, prefill_batch
@@ -36,6 +36,15 @@ if TYPE_CHECKING:
     from saccade.scheduler.simulator.engine import Simulation
 
 _ALL_ROLES = frozenset(ROLES)
+_TEXT_ONE = (TEXT, of("prefill", "decode"))
+_FEW: tuple[Layout, ...] = (
+    [],
+    [],
+    [_TEXT_ONE, (MULTIMODAL, _ALL_ROLES)],
+    [_TEXT_ONE, (MULTIMODAL, of("encode")), (MULTIMODAL, of("prefill", "decode"))],
+    [_TEXT_ONE, *((MULTIMODAL, of(role)) for role in ROLES)],
+)
+"""Layouts of fewer than five instances, by their number."""
 
 
 class ElasticMM(Policy):
@@ -55,7 +64,15 @@ class ElasticMM(Policy):
     # Roles ---------------------------------------------------------------------------------------
 
     def layout(self, num_instances: int) -> Layout:
-        """Half for each group at the start: nothing is known of the traffic yet."""
+        """Half for each group at the start: nothing is known of the traffic yet.
+
+        With fewer instances than roles some serve several.
+        """
+        if num_instances < len(_FEW):
+            few = _FEW[num_instances]
+            if not few:
+                raise ValueError("two groups need two instances at least")
+            return few
         return EqualSplit().layout(num_instances)
 
     def start(self, simulation: "Simulation") -> None:
@@ -128,9 +145,7 @@ class ElasticMM(Policy):
             Waiting(str(job.key), job.context_tokens, job.kv_tokens)
             for _, _, job in instance.prefill_queue
         )
-        return prefill_batch(
-            waiting, free_kv_tokens, self._model.tipping_point_tokens
-        ).num_requests
+        return prefill_batch(waiting, free_kv_tokens, self._model.tipping_point_tokens).num_requests
 
     # Loads ---------------------------------------------------------------------------------------
 
@@ -181,9 +196,7 @@ class ElasticMM(Policy):
 
     def _cluster_state(self, now_s: float) -> ClusterState:
         alive = [one for one in self.instances if one.alive]
-        states = tuple(
-            replace(self._state(one), load=self._loads(one, now_s)) for one in alive
-        )
+        states = tuple(replace(self._state(one), load=self._loads(one, now_s)) for one in alive)
         groups = {
             spec.name: self._group_state(spec.name, alive, now_s) for spec in self.settings.groups
         }
@@ -248,6 +261,4 @@ class ElasticMM(Policy):
         if not num:
             return None
         costs = self.simulation.costs
-        return (
-            sum(len(b) * costs.decode_step_s(len(b), b.context_tokens) for b in batches) / num
-        )
+        return sum(len(b) * costs.decode_step_s(len(b), b.context_tokens) for b in batches) / num

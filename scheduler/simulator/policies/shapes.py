@@ -18,9 +18,7 @@ def shape_of(job: Job) -> RequestShape:
         modality=job.modality,
         text_tokens=request.text_tokens,
         visual=tuple(
-            VisualItem(
-                f"{key}" if known else f"{job.key}/{key}", tokens, tokens * PIXELS_PER_TOKEN
-            )
+            VisualItem(f"{key}" if known else f"{job.key}/{key}", tokens, tokens * PIXELS_PER_TOKEN)
             for key, tokens in zip(keys, request.image_tokens, strict=True)
         ),
         output_tokens=request.output_tokens,
