@@ -113,9 +113,7 @@ class Planner:
         best: Offer | None = None
         for name in self._promising(base, num_gpus, names):
             scenario = replace(base, policy=name, num_instances=num_gpus)
-            runs = run_all(
-                [replace(scenario, seed=seed) for seed in self._seeds], jobs=self._jobs
-            )
+            runs = run_all([replace(scenario, seed=seed) for seed in self._seeds], jobs=self._jobs)
             offer = self._judge(base.gpu, price * num_gpus, elastic, runs)
             if best is None or offer.attainment > best.attainment:
                 best = offer
@@ -171,9 +169,7 @@ def student_t_cdf(value: float, degrees: int) -> float:
     """By Simpson's rule over the density from 0; the error is below 1e-6 for |t| < 50."""
     if abs(value) > 50:
         return float(value > 0)
-    scale = math.gamma((degrees + 1) / 2) / (
-        math.sqrt(degrees * math.pi) * math.gamma(degrees / 2)
-    )
+    scale = math.gamma((degrees + 1) / 2) / (math.sqrt(degrees * math.pi) * math.gamma(degrees / 2))
 
     def density(point: float) -> float:
         return float(scale * (1 + point * point / degrees) ** (-(degrees + 1) / 2))

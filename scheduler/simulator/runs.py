@@ -46,7 +46,8 @@ def with_slos(scenarios: Sequence[Scenario]) -> list[Scenario]:
     found = []
     for scenario in scenarios:
         spec = scenario.workload
-        key = (spec.title, spec.trace, spec.image_ratio, scenario.gpu, scenario.model)
+        key = (spec.title, spec.trace, spec.image_ratio, scenario.gpu, scenario.model,
+               scenario.encode_ratio)  # fmt: skip
         if key not in known:
             known[key] = replace(scenario, slos=light_load_slos(scenario))
         found.append(replace(scenario, slos=known[key].slos))
@@ -98,7 +99,9 @@ def progress_bar() -> Iterator[Progress]:
     console = Console(stderr=True)
     columns = (TextColumn("simulating"), BarColumn(), TextColumn("{task.percentage:3.0f} %"),
                TimeRemainingColumn(), TextColumn("{task.description}"))  # fmt: skip
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as bar:
         task = bar.add_task("", total=1.0)
         yield lambda title, share: bar.update(task, description=title, completed=share)
 

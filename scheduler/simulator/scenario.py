@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from saccade.scheduler.cost_model import CostModel, cost_model_of
-from saccade.scheduler.simulator.changes import random_failures
+from saccade.scheduler.simulator.changes import Failure, random_failures
 from saccade.scheduler.simulator.engine import DEFAULT_NOISE_SIGMA, Options, Simulation
 from saccade.scheduler.simulator.errors import SimulatorError
 from saccade.scheduler.simulator.metrics import SLO_FACTOR, Metrics, Slo
@@ -73,13 +73,17 @@ class Scenario:
     failure_every_s: float | None = None
     repair_s: float = 30.0
     slos: tuple[tuple[Modality, Slo], ...] = ()
+    encode_ratio: float = 1.0
+    """A slower vision tower than was measured, for questions of sensitivity."""
 
     @property
     def cost_model(self) -> CostModel:
         try:
-            return cost_model_of(self.gpu, self.model)
+            found = cost_model_of(self.gpu, self.model)
         except ValueError as error:
             raise SimulatorError(str(error)) from None
+        ratio = found.model.encode_ratio * self.encode_ratio
+        return replace(found, model=replace(found.model, encode_ratio=ratio))
 
 
 @dataclass(frozen=True)
@@ -136,7 +140,7 @@ def run(scenario: Scenario, report: Report | None = None) -> tuple[Metrics, Simu
         bin_s=spec.duration_s / _TIMELINE_BINS,
     )
     policy = policy_named(scenario.policy)
-    failures = ()
+    failures: tuple[Failure, ...] = ()
     if scenario.failure_every_s is not None:
         failures = tuple(
             random_failures(scenario.num_instances, spec.duration_s, scenario.failure_every_s,

@@ -33,13 +33,13 @@ def plan(
     speed: Annotated[float, typer.Option(help="Replay the trace so many times as fast.")] = 1.0,
     model: Model = "qwen2.5-vl-7b",
     ttft_ms: Annotated[float, typer.Option(help="Limit for text requests.")] = 1000.0,
-    image_ttft_ms: Annotated[float, typer.Option(help="Limit for requests with pictures.")] = 2000.0,
+    image_ttft_ms: Annotated[float, typer.Option(help="Limit, with pictures.")] = 2000.0,
     tpot_ms: Annotated[float, typer.Option(help="Limit for each token after the first.")] = 100.0,
     attainment: Annotated[
         float, typer.Option(help="Share of the requests that must meet the limits.")
     ] = 0.95,
     max_gpus: Annotated[int, typer.Option(help="Look no further.", min=2)] = 32,
-    seeds: Annotated[int, typer.Option(help="Runs of each cluster; 2 for a confidence.", min=1)] = 5,
+    seeds: Annotated[int, typer.Option(help="Runs of each cluster; 2 at least.", min=2)] = 5,
     jobs: Jobs = 1,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write all offers.")] = None,
 ) -> None:  # fmt: skip
@@ -56,9 +56,7 @@ def plan(
     prices = _prices(price)
     if not 0 < attainment <= 1:
         fail(f"an attainment of {attainment} is not possible: give a share above 0, at most 1", 2)
-    spec = WorkloadSpec(
-        workload, rate, duration, image_ratio, trace, format_name, speed
-    )
+    spec = WorkloadSpec(workload, rate, duration, image_ratio, trace, format_name, speed)
     goal = Goal(ttft_ms / 1e3, image_ttft_ms / 1e3, tpot_ms / 1e3, attainment, max_gpus)
     try:
         with progress_bar() as progress:

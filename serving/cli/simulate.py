@@ -48,7 +48,7 @@ def simulate(
     ] = None,
     workload: Workload = "sharegpt4o",
     rate: Annotated[
-        list[float] | None, typer.Option(help="Requests per second, [default: 20]. May be repeated.")
+        list[float] | None, typer.Option(help="Requests per second [20]. May be repeated.")
     ] = None,
     duration: Annotated[float, typer.Option(help="Seconds of arrivals.")] = 300.0,
     image_ratio: ImageRatio = None,
@@ -56,7 +56,7 @@ def simulate(
     format_name: Format = None,
     speed: Annotated[
         list[float] | None,
-        typer.Option(help="Replay a trace so many times as fast, [default: 1]. May be repeated."),
+        typer.Option(help="Replay a trace so many times as fast [1]. May be repeated."),
     ] = None,
     max_requests: Annotated[int | None, typer.Option(help="Stop a trace after so many.")] = None,
     gpu: Gpu = "a800",
@@ -72,8 +72,8 @@ def simulate(
     html: Annotated[Path | None, typer.Option(help="Write a page with plots.")] = None,
     report: Annotated[
         Path | None,
-        typer.Option(help="Write the comparison with the paper as Markdown; the other options but "
-                     "--jobs and --seeds do not matter then."),
+        typer.Option(help="Write the comparison with the paper as Markdown, and nothing else. Of "
+                     "the other options --duration, --seeds and --jobs matter then."),
     ] = None,
 ) -> None:  # fmt: skip
     """Simulate a cluster under one policy or several, and compare them.
@@ -88,7 +88,7 @@ def simulate(
         return
     try:
         if report is not None:
-            _write_report(report, seeds, jobs)
+            _write_report(report, seeds, duration, jobs)
             return
         from saccade.scheduler.simulator.scenario import Scenario, WorkloadSpec
 
@@ -134,12 +134,12 @@ def _write(path: Path, text: str) -> None:
     typer.echo(f"{path}: written")
 
 
-def _write_report(path: Path, seeds: int, jobs: int) -> None:
+def _write_report(path: Path, seeds: int, duration_s: float, jobs: int) -> None:
     from saccade.scheduler.simulator.output.paper import write_report
     from saccade.scheduler.simulator.runs import progress_bar
 
     with progress_bar() as progress:
-        write_report(path, num_seeds=seeds, jobs=jobs, progress=progress)
+        write_report(path, num_seeds=seeds, duration_s=duration_s, jobs=jobs, progress=progress)
     typer.echo(f"{path}: written")
 
 

@@ -53,11 +53,11 @@ def undeclared_imports(folders: Iterable[str], declared: Iterable[str]) -> set[s
 
 def test_packages_import_what_their_extras_declare() -> None:
     folders = ("encoders", "kernels", "loadtest", "scheduler", "serving", "training")
-    assert undeclared_imports(folders, requirements(["serve", "cpu"])) == set()
+    assert undeclared_imports(folders, requirements(["serve", "simulate", "cpu"])) == set()
 
 
 def test_tests_import_what_the_dev_group_adds() -> None:
-    declared = requirements(["serve", "cpu"], ["dev"])
+    declared = requirements(["serve", "simulate", "cpu"], ["dev"])
     assert undeclared_imports(["tests"], declared) == set()
 
 
@@ -70,7 +70,7 @@ def test_the_lock_fits_what_is_declared() -> None:
     pins = dict(line.split("==") for line in lock_lines())
     unfit = {
         name: (str(one.specifier), pins.get(name))
-        for name, one in requirements(["serve", "cpu"], ["dev"]).items()
+        for name, one in requirements(["serve", "simulate", "cpu"], ["dev"]).items()
         if name not in pins or pins[name] not in one.specifier
     }
     assert unfit == {}

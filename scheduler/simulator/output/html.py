@@ -11,7 +11,8 @@ _CSS = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 1120px; margin: 2em auto; padding: 0 1em;
        color: #222; background: #fff; }
 .note { background: #fff4d6; border-left: 4px solid #e69f00; padding: .5em 1em; }
-table { border-collapse: collapse; font-size: 13px; margin: 1em 0; display: block; overflow-x: auto; }
+table { border-collapse: collapse; font-size: 13px; margin: 1em 0; display: block;
+        overflow-x: auto; }
 th, td { padding: .25em .6em; border-bottom: 1px solid #ddd; text-align: right; }
 th:first-child, td:first-child { text-align: left; white-space: nowrap; }
 svg { max-width: 100%; height: auto; }
@@ -66,7 +67,6 @@ def _slo_text(scenario: Scenario) -> str:
 def _html_table(table: Table) -> str:
     head = "".join(f"<th>{escape(name)}</th>" for name in table.header)
     rows = "".join(
-        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>"
-        for row in table.rows
+        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in table.rows
     )
     return f"<h2>{escape(table.title)}</h2><table><tr>{head}</tr>{rows}</table>"

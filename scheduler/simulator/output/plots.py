@@ -4,6 +4,7 @@ import io
 import math
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib as mpl
 
@@ -16,7 +17,7 @@ from matplotlib.patches import Patch
 from saccade.scheduler.simulator.runs import Interval, grouped
 from saccade.scheduler.simulator.scenario import Outcome
 
-_STYLE = {
+_STYLE: Any = {
     "svg.hashsalt": "saccade",
     "svg.fonttype": "none",
     "font.size": 9,
@@ -50,6 +51,9 @@ def latency_against_rate(outcomes: Sequence[Outcome]) -> str:
         for axis, (title, modality, metric, statistic, unit) in zip(axes, panels, strict=True):
             _rate_panel(axis, outcomes, modality, metric, statistic, lines)
             axis.set(title=title, xlabel="requests/s", ylabel=unit, yscale="log")
+            means = [value for line in axis.lines for value in line.get_ydata()]
+            if means:  # the intervals of few seeds would leave no room for the lines
+                axis.set_ylim(min(means) / 2, max(means) * 2)
         figure.legend(list(lines.values()), list(lines), loc="outside lower center", ncols=4)
         return _svg(figure, "latency against rate for each policy")
 
@@ -100,7 +104,7 @@ def roles_over_time(outcome: Outcome) -> str:
             ends = [*(one[0] for one in changes[1:]), end_s]
             for (start_s, _, group, state), until_s in zip(changes, ends, strict=True):
                 colour = _ROLE_COLOURS.get(state, _OTHER_ROLES)
-                shown[state.replace("/", " + ")] = colour
+                shown[" + ".join(sorted(state.split("/")))] = colour
                 axis.barh(
                     index, until_s - start_s, left=start_s, height=0.8, color=colour,
                     hatch="////" if group == "text" else None, edgecolor="white", linewidth=0.4,
@@ -121,7 +125,9 @@ def burst_tolerance_over_time(outcome: Outcome) -> str:
         figure = Figure(figsize=(11, 2.6), layout="constrained")
         axis = figure.subplots()
         times = [time_s for time_s, _ in outcome.burst_tolerance]
-        groups = list(dict.fromkeys(name for _, values in outcome.burst_tolerance for name in values))
+        groups = list(
+            dict.fromkeys(name for _, values in outcome.burst_tolerance for name in values)
+        )
         for colour, name in zip(_LINES, groups, strict=False):
             values = [one.get(name, math.nan) for _, one in outcome.burst_tolerance]
             axis.step(times, values, where="post", color=colour, label=name, linewidth=1.3)

@@ -11,7 +11,7 @@ from saccade.scheduler.simulator.scenario import SLO_SCALES, Outcome
 class Table(NamedTuple):
     title: str
     header: tuple[str, ...]
-    rows: list[tuple[str, ...]]
+    rows: Sequence[tuple[str, ...]]
 
 
 class Column(NamedTuple):
@@ -33,7 +33,7 @@ def _mean_of(metric: str) -> Callable[[Outcome], float]:
         num = sum(found["num_requests"] for found in parts)
         if not num:
             return math.nan
-        return math.fsum(found[metric]["mean"] * found["num_requests"] for found in parts) / num
+        return math.fsum(float(f[metric]["mean"]) * f["num_requests"] for f in parts) / float(num)
 
     return value
 

@@ -26,6 +26,7 @@ _POLICIES: dict[str, tuple[str, str]] = {
     "static-equal": ("static_split", "EqualSplit"),
     "static-multimodal-first": ("static_split", "MultimodalFirst"),
     "coupled-vllm-0.6.6": ("coupled_vllm_0_6_6", "CoupledVllm066"),
+    "coupled-vllm-0.6.6-round-robin": ("coupled_vllm_0_6_6", "RoundRobin"),
     "coupled-vllm-today": ("coupled_vllm_today", "CoupledVllmToday"),
     "modserve": ("modserve", "ModServe"),
     "epdserve": ("epdserve", "EpdServe"),

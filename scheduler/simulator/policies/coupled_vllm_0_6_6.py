@@ -36,3 +36,14 @@ class CoupledVllm066(Policy):
 
     def left(self, job: Job, role: Role, instance: Instance) -> None:
         self._change(instance, "decode", -job.kv_tokens)
+
+
+class RoundRobin(CoupledVllm066):
+    """Behind a proxy that looks at nothing."""
+
+    name = "coupled-vllm-0.6.6-round-robin"
+    title = "the same behind a round-robin proxy"
+
+    def choose_prefill(self, job: Job) -> Instance | None:
+        serving = [one for one in self.instances if one.serves("prefill")]
+        return serving[job.key % len(serving)] if serving else None

@@ -1,8 +1,8 @@
 """ElasticMM: the scheduler itself, as the live system runs it.
 
 Nothing is decided here. This translates what happens in the simulator into the scheduler's terms,
-asks `place` for every stage of a request when its turn comes, `prefill_batch` for every prefill step,
-and `Manager.tick` every second, and hands the answers back.
+asks `place` for every stage of a request when its turn comes, `prefill_batch` for every prefill
+step and `Manager.tick` every second, and hands the answers back.
 """
 
 from dataclasses import replace
@@ -60,6 +60,7 @@ class ElasticMM(Policy):
         self._shapes: dict[int, RequestShape] = {}
         self._booked: dict[tuple[int, Role], StageLoad] = {}
         self._arrived: dict[str, list[RequestShape]] = {}
+        self._destinations: dict[int, RoleMove] = {}
 
     # Roles ---------------------------------------------------------------------------------------
 
@@ -81,27 +82,33 @@ class ElasticMM(Policy):
         if not isinstance(model, CostModel):
             raise TypeError("ElasticMM decides with the scheduler's own cost model")
         self._model = model
-        self._index = PlacementIndex(self.settings, model, map(self._state, self.instances))
+        self._placement = PlacementIndex(self.settings, model, map(self._state, self.instances))
         self._manager = Manager(self.settings, model)
 
     def roles_changed(self, instance: Instance) -> None:
         name = instance.name
-        if name in self._index:
-            loads = self._index.entry(name).load
+        if not instance.moving:
+            self._destinations.pop(instance.index, None)
+        if name in self._placement:
+            loads = self._placement.entry(name).load
             state = replace(self._state(instance), load=dict(loads))
-            self._index.upsert(replace(state, prefix_cache=self._index.state(name).prefix_cache))
+            self._placement.upsert(
+                replace(state, prefix_cache=self._placement.state(name).prefix_cache)
+            )
         elif instance.alive:
-            self._index.upsert(self._state(instance))
+            self._placement.upsert(self._state(instance))
 
     def memory_lost(self, instance: Instance) -> None:
-        self._index.remove(instance.name)
+        self._placement.remove(instance.name)
 
     def _state(self, instance: Instance) -> InstanceState:
+        """One that is on its way counts where it goes, so that nobody asks for it twice."""
+        goes = self._destinations.get(instance.index)
         return InstanceState(
             name=instance.name,
             resident=_ALL_ROLES,
-            roles=instance.roles,
-            group=instance.group,
+            roles=goes.roles if goes else instance.roles,
+            group=goes.group if goes else instance.group,
             kv_capacity_tokens=instance.kv_capacity_tokens,
             kv_used_tokens=instance.kv_used_tokens,
             moving=not instance.open,
@@ -134,7 +141,7 @@ class ElasticMM(Policy):
 
     def _placed_on(self, shape: RequestShape, role: Role) -> Instance | None:
         try:
-            placement = place(self._index, shape, (role,))
+            placement = place(self._placement, shape, (role,))
         except NoInstanceError:
             return None
         name = placement.encode[0] if role == "encode" else getattr(placement, role)
@@ -151,23 +158,23 @@ class ElasticMM(Policy):
 
     def placed(self, job: Job, role: Role, instance: Instance) -> None:
         load = self._booked[job.key, role] = self._stage_load(job, role)
-        self._index.add_load(instance.name, role, load, self._kv_tokens(job, role))
+        self._placement.add_load(instance.name, role, load, self._kv_tokens(job, role))
 
     def left(self, job: Job, role: Role, instance: Instance) -> None:
         load = self._booked.pop((job.key, role))
-        self._index.take_load(instance.name, role, load, self._kv_tokens(job, role))
+        self._placement.take_load(instance.name, role, load, self._kv_tokens(job, role))
 
     def encode_placed(self, job: Job, number: int, instance: Instance) -> None:
-        self._index.add_load(instance.name, "encode", self._picture_load(job, number))
+        self._placement.add_load(instance.name, "encode", self._picture_load(job, number))
 
     def encode_done(self, job: Job, number: int, instance: Instance) -> None:
-        self._index.take_load(instance.name, "encode", self._picture_load(job, number))
+        self._placement.take_load(instance.name, "encode", self._picture_load(job, number))
 
     def prefix_cached(self, instance: Instance, job: Job, gone: list[int]) -> None:
         for key, _ in prefix_blocks(job.request):
-            self._index.hold_prefix(instance.name, str(key))
+            self._placement.hold_prefix(instance.name, str(key))
         for key in gone:
-            self._index.drop_prefix(instance.name, str(key))
+            self._placement.drop_prefix(instance.name, str(key))
 
     def _picture_load(self, job: Job, number: int) -> StageLoad:
         tokens = job.request.image_tokens[number]
@@ -189,10 +196,12 @@ class ElasticMM(Policy):
     def tick(self, now_s: float) -> list[RoleMove]:
         decision = self._manager.tick(self._cluster_state(now_s), now_s)
         self.simulation.metrics.tolerance(now_s, dict(decision.burst_tolerance))
-        return [
+        moves = [
             RoleMove(self.instances[int(move.instance[1:])], move.to_group, move.to_roles)
             for move in decision.moves
         ]
+        self._destinations |= {move.instance.index: move for move in moves}
+        return moves
 
     def _cluster_state(self, now_s: float) -> ClusterState:
         alive = [one for one in self.instances if one.alive]
@@ -205,7 +214,7 @@ class ElasticMM(Policy):
 
     def _loads(self, instance: Instance, now_s: float) -> dict[Role, StageLoad]:
         """As the index has them, but decode as far as it has come."""
-        loads = dict(self._index.entry(instance.name).load)
+        loads = dict(self._placement.entry(instance.name).load)
         outlook = instance.decode.outlook(now_s if instance.segment else None)
         decode = NO_LOAD
         if outlook.num_sequences:

@@ -1,14 +1,14 @@
 """ElasticMM with one part taken away, or one of its settings changed.
 
-The first three are the ablations of the paper's Fig. 7 and 8; the others switch off, one by one, what
-the scheduler adds to the equations as they are printed.
+The first three are the ablations of the paper's Fig. 7 and 8; the others switch off, one by one,
+what the scheduler adds to the equations as they are printed.
 """
 
 from dataclasses import replace
 
-from saccade.scheduler.cluster import Role
 from saccade.scheduler.policy import Policy as Settings
 from saccade.scheduler.simulator.policies.elasticmm import ElasticMM
+from saccade.scheduler.simulator.policies.layouts import Layout, of
 from saccade.scheduler.simulator.policies.static_split import DISAGGREGATED
 
 _PLAIN = Settings()
@@ -31,8 +31,8 @@ class BlockingEncode(ElasticMM):
         groups=tuple(replace(spec, stages=("prefill", "decode")) for spec in _PLAIN.groups),
     )
 
-    def layout(self, num_instances: int) -> list[tuple[str, frozenset[Role]]]:
-        encode, prefill = frozenset({"encode"}), frozenset({"prefill"})
+    def layout(self, num_instances: int) -> Layout:
+        encode, prefill = of("encode"), of("prefill")
         return [
             (group, prefill if roles == encode else roles)
             for group, roles in super().layout(num_instances)
