@@ -90,10 +90,10 @@ class ElasticMM(Policy):
         if not instance.moving:
             self._destinations.pop(instance.index, None)
         if name in self._placement:
-            loads = self._placement.entry(name).load
-            state = replace(self._state(instance), load=dict(loads))
+            now = self._state(instance)
+            known = self._placement.state(name)
             self._placement.upsert(
-                replace(state, prefix_cache=self._placement.state(name).prefix_cache)
+                replace(known, roles=now.roles, group=now.group, moving=now.moving)
             )
         elif instance.alive:
             self._placement.upsert(self._state(instance))
