@@ -7,7 +7,7 @@ gives tells the equations apart.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from saccade.scheduler.cluster import InstanceState, Role
@@ -68,25 +68,23 @@ class Changes:
 
     # Gain and cost ------------------------------------------------------------------------------
 
-    def spared(self, group: GroupLayout, steps: Iterable[Step]) -> float:
-        """T(R, E) - T(R, E'), summed over the stages of a group; E' is E after the steps."""
-        num = dict(group.num)
-        for step in steps:
-            for role in step.from_roles:
-                num[role] -= share(step.instance, step.from_roles, role)
-            for role in step.to_roles:
-                num[role] = num.get(role, 0.0) + share(step.instance, step.to_roles, role)
-        total = 0.0
-        for role, shares in num.items():
-            # What sums of shares leave over is no instance.
-            after = 0.0 if shares < _ROUNDING else shares
-            before = group.num.get(role, 0.0)
-            if after != before:
-                demand = group.demand(role)
-                total += _difference(
-                    self.estimator.delay_s(demand, before), self.estimator.delay_s(demand, after)
-                )
-        return total
+    def spared(
+        self, group: GroupLayout, steps: Iterable[Step], after: Iterable[Step] = ()
+    ) -> float:
+        """T(R, E) - T(R, E'), summed over the stages of a group; E' is E after the steps.
+
+        Args:
+            after: steps that E has made already.
+        """
+        before = _shares(group.num, after)
+        return _difference(
+            self._total_s(group, before), self._total_s(group, _shares(before, steps))
+        )
+
+    def _total_s(self, group: GroupLayout, num: Mapping[Role, float]) -> float:
+        return self.estimator.total_delay_s(
+            [(group.demand(role), num.get(role, 0.0)) for role in group.spec.stages]
+        )
 
     def migration(self, group: GroupLayout, instance: InstanceState) -> float:
         """M(e_max), for the requests of the stage that loses it."""
@@ -113,6 +111,12 @@ class Changes:
                 return math.inf
         return self.estimator.policy.penalty_weight * max(0.0, -self.spared(group, steps))
 
+    def leaves_reserve(self, source: GroupLayout, change: Change, ratio: float) -> bool:
+        """The group that lends keeps so many times what its arrivals need."""
+        leaving = change.victim._replace(to_roles=NO_ROLES)
+        heirs = [step for step in change.heirs if step.instance.name in source.roles]
+        return source.has_reserve(ratio, _shares(source.num, (leaving, *heirs)))
+
     # Changes ------------------------------------------------------------------------------------
 
     def within(self, group: GroupLayout, victim: InstanceState, role: Role) -> Change:
@@ -123,7 +127,8 @@ class Changes:
         entering = Step(victim, NO_ROLES, frozenset({role}))
         freed = self._freed(group, role)
         cost = self.migration(group, victim) + self.loss(group, (leaving,))
-        gain = self.spared(group, (entering, *freed))
+        # Gain after loss, so that both together are what the change does to the group.
+        gain = self.spared(group, (entering, *freed), after=(leaving,))
         return Change(Step(victim, roles, frozenset({role})), name, name, gain, cost, freed)
 
     def between(
@@ -204,6 +209,20 @@ def _by_unused_kv(instance: InstanceState) -> tuple[int, int, float, str]:
 
 def _by_work(instance: InstanceState) -> tuple[int, float, str]:
     return (instance.tensor_parallel_size, instance.work_s, instance.name)
+
+
+def _shares(num: Mapping[Role, float], steps: Iterable[Step]) -> dict[Role, float]:
+    """|E| by stage after the steps."""
+    after = dict(num)
+    for instance, from_roles, to_roles in steps:
+        for role in from_roles:
+            after[role] -= share(instance, from_roles, role)
+            if after[role] < _ROUNDING:
+                # What sums of shares leave over is no instance.
+                after[role] = 0.0
+        for role in to_roles:
+            after[role] = after.get(role, 0.0) + share(instance, to_roles, role)
+    return after
 
 
 def _difference(more_s: float, less_s: float) -> float:

@@ -25,6 +25,7 @@ from saccade.scheduler.policy import FairnessPolicy
 from saccade.scheduler.requests import RequestShape
 
 T = TypeVar("T")
+_SWEEP_EVERY = 1024
 FlowKey = tuple[str, str]
 """Tenant and modality."""
 
@@ -65,6 +66,7 @@ class FairQueue(Generic[T]):
         self._heap: list[tuple[float, int, FlowKey]] = []
         self._virtual_s = 0.0
         self._num_pushed = 0
+        self._num_popped = 0
         self._flow_of: dict[str, FlowKey] = {}
 
     def __len__(self) -> int:
@@ -107,10 +109,9 @@ class FairQueue(Generic[T]):
         flow.queued_under = None
         if flow.waiting:
             self._enqueue(name, flow)
-        elif not self._flow_of:
-            # Nobody competes any more: old service is forgotten.
-            self._flows.clear()
-            self._virtual_s = 0.0
+        self._num_popped += 1
+        if self._num_popped % _SWEEP_EVERY == 0:
+            self._forget_old_flows()
         return head.item
 
     def remove(self, key: str) -> T:
@@ -134,6 +135,14 @@ class FairQueue(Generic[T]):
         place = (start + ageing * head.arrival_s, self._num_pushed)
         flow.queued_under = place
         heapq.heappush(self._heap, (*place, name))
+
+    def _forget_old_flows(self) -> None:
+        """Nothing waits in them and their service is paid for: a new one counts the same."""
+        self._flows = {
+            name: flow
+            for name, flow in self._flows.items()
+            if flow.waiting or flow.finish > self._virtual_s
+        }
 
     def _next(self) -> FlowKey:
         while self._heap:

@@ -44,6 +44,20 @@ def allocate(
     return allocation
 
 
+def reserved(
+    num_instances: int, need: Mapping[str, float], minimum: Mapping[str, int], ratio: float
+) -> dict[str, int]:
+    """What each group keeps whatever the others need: its need with a reserve, or an equal share.
+
+    Eq. 1 alone makes all groups equally overloaded when one is, so that pictures starve text.
+    """
+    equal_share = num_instances // len(need)
+    return {
+        group: max(minimum[group], min(math.ceil(ratio * need[group]), equal_share))
+        for group in need
+    }
+
+
 def least_tolerance(allocation: Mapping[str, int], need: Mapping[str, float]) -> float:
     """What `allocate` maximises."""
     return min(burst_tolerance(allocation[group], need[group]) for group in need)
@@ -78,12 +92,20 @@ def toward_allocation(
 
 
 def preemptions(
-    changes: Changes, target: GroupLayout, others: Mapping[str, GroupLayout]
+    changes: Changes,
+    target: GroupLayout,
+    others: Mapping[str, GroupLayout],
+    reserve_ratio: float,
 ) -> Iterator[Change]:
-    """Eq. 2 and 3 with e_max of another group, as far as it is above its minimum."""
+    """Eq. 2 and 3 with e_max of another group, as far as that has more than its reserve."""
     for name, source in others.items():
-        if name != target.spec.name and len(source) > source.spec.min_instances:
-            yield from _changes_between(changes, source, target)
+        if name == target.spec.name or len(source) <= source.spec.min_instances:
+            continue
+        if not changes.brake.has_settled(name):
+            continue
+        for change in _changes_between(changes, source, target):
+            if changes.leaves_reserve(source, change, reserve_ratio):
+                yield change
 
 
 def _changes_between(

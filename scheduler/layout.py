@@ -73,6 +73,17 @@ class GroupLayout:
             per_instance = self.kv_capacity_tokens / self.num_with_kv
         return Demand(role, self.load.get(role, NO_LOAD), self.flow, per_instance)
 
+    def has_reserve(self, ratio: float, num: Mapping[Role, float] | None = None) -> bool:
+        """Its stages have so many times the instances that its arrivals need, each and in all.
+
+        Args:
+            num: |E| by stage, if it is another than now.
+        """
+        num = self.num if num is None else num
+        needs = {role: ratio * self.flow.rate_per_s * self.demand(role).service_s for role in num}
+        enough = all(num[role] >= min(need, 1.0) for role, need in needs.items())
+        return enough and sum(num.values()) >= sum(needs.values())
+
     def enter(self, instance: InstanceState, roles: frozenset[Role]) -> None:
         self.roles[instance.name] = roles
         self._count(instance, roles, 1)

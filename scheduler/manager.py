@@ -105,12 +105,15 @@ class _Tick:
         self.brake = Brake(
             policy.stability, memory.stability, num_instances, now_s, in_seconds=in_seconds
         )
-        self.changes = Changes(self.layout, Estimator(cost_model, policy.stages), self.brake)
+        self.changes = Changes(
+            self.layout, Estimator(cost_model, policy.stages, policy.slo), self.brake
+        )
         self.homes = {
             name: home for name, home in memory.homes.items() if name in self.layout.instances
         }
         self.allocation = dict(memory.allocation)
         self.allocated_s = memory.last_allocation_s
+        self._reserve = policy.isolation.reserve_ratio
         self.moves: list[Move] = []
         self.records: list[Record] = []
 
@@ -120,7 +123,7 @@ class _Tick:
         policy = self.policy
         return {
             pool.spec.name: self.before.monitors.get(pool.spec.name, GroupMonitor()).after(
-                _merged(state, pool), elapsed_s, policy.proactive, policy.reactive, policy.stages
+                _merged(state, pool), elapsed_s, policy
             )
             for pool in pools_of(policy)
         }
@@ -146,13 +149,23 @@ class _Tick:
         if not self.policy.reactive.give_back:
             self.homes = {}
             sizes = self._home_sizes()
+        minimum = groups.reserved(num, self.need, minimum, self._reserve)
         wanted = groups.allocate(num, self.need, minimum)
         now_bt = groups.least_tolerance(sizes, self.need)
         new_bt = groups.least_tolerance(wanted, self.need)
         better = new_bt > now_bt * (1 + self.policy.proactive.min_gain_ratio)
         below = any(sizes[name] < min(minimum[name], wanted[name]) for name in sizes)
         self.allocation = wanted if better or below else sizes
+        self._settle_borrowed()
         self._record_allocation(wanted, now_bt, new_bt, better or below)
+
+    def _settle_borrowed(self) -> None:
+        """What is borrowed stays where it is when the allocation would bring it there anyway."""
+        for name, home in list(self.homes.items()):
+            sizes = self._home_sizes()
+            pool = self.layout.pool_of(self.layout.instances[name])
+            if sizes[home] > self.allocation[home] and sizes[pool] < self.allocation[pool]:
+                del self.homes[name]
 
     def _record_allocation(
         self, wanted: Mapping[str, int], now_bt: float, new_bt: float, taken: bool
@@ -206,16 +219,19 @@ class _Tick:
             if pool == home or instance.moving or name not in self.layout.groups[pool].roles:
                 continue
             source = self.layout.groups[pool]
-            if self.monitors[pool].bursting or len(source) <= source.spec.min_instances:
+            if len(source) <= source.spec.min_instances or not self.brake.has_dwelt(name):
+                continue
+            needed = self.monitors[home].bursting and not self.layout.groups[home].has_reserve(
+                self._reserve
+            )
+            settled = self.brake.has_settled(pool) and not self.monitors[pool].bursting
+            if not needed and not settled:
                 continue
             change = groups.return_of(self.changes, source, self.layout.groups[home], instance)
             loss = change.cost - self.changes.migration(source, instance)
-            if (
-                self.brake.has_dwelt(name)
-                and loss <= change.gain + slack_s
-                and self._allowed(change)
-            ):
-                text = "{subject} gets {choice} back from {source}: the burst there is over"
+            if (needed or loss <= change.gain + slack_s) and self._allowed(change):
+                why = "it is needed at home" if needed else "the burst there is over"
+                text = "{subject} gets {choice} back from {source}: " + why
                 self._make(change, "give_back", text, (change,))
 
     def _home_sizes(self) -> dict[str, int]:
@@ -252,7 +268,7 @@ class _Tick:
         if self.policy.stages.enabled:
             possible.extend(stages.role_changes(self.changes, group))
         if self.policy.reactive.enabled and self.monitors[group.spec.name].bursting:
-            possible.extend(groups.preemptions(self.changes, group, self._lenders()))
+            possible.extend(groups.preemptions(self.changes, group, self._lenders(), self._reserve))
         return possible
 
     def _lenders(self) -> dict[str, GroupLayout]:
@@ -278,6 +294,7 @@ class _Tick:
             self.layout.apply(move)
             self.moves.append(move)
             self.brake.moved(step.instance.name, change.to_pool)
+        self._note_receiver(change)
         self.changes.made(change)
         self._note_home(change, kind)
 
@@ -287,6 +304,13 @@ class _Tick:
         if step is change.victim and change.from_pool != change.to_pool:
             to_group = change.to_pool
         return Move(step.instance.name, group, to_group, step.from_roles, step.to_roles, record)
+
+    def _note_receiver(self, change: Change) -> None:
+        group = self.layout.groups[change.to_pool]
+        if change.from_pool != change.to_pool:
+            self.brake.received(change.to_pool)
+        for role in change.victim.to_roles:
+            self.brake.received(stages.stage_name(group, role))
 
     def _note_home(self, change: Change, kind: Kind) -> None:
         name = change.victim.instance.name

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, replace
 
 from saccade.scheduler.cluster import GroupState, Traffic
-from saccade.scheduler.policy import ProactivePolicy, ReactivePolicy, StagePolicy
+from saccade.scheduler.policy import Policy
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +18,8 @@ class Flow:
     """Instance-seconds of one request; likewise the other two."""
     prefill_s: float = 0.0
     decode_s: float = 0.0
+    confidence: float = 1.0
+    """0 to 1: for how long this has been seen, against the time constant of the average."""
 
     @property
     def context_tokens(self) -> float:
@@ -64,6 +66,7 @@ class Average:
             encode_s,
             prefill_s,
             decode_s,
+            self.weight,
         )
 
 
@@ -85,16 +88,14 @@ class GroupMonitor:
         self,
         state: GroupState,
         elapsed_s: float,
-        proactive: ProactivePolicy,
-        reactive: ReactivePolicy,
-        stages: StagePolicy,
+        policy: Policy,
     ) -> "GroupMonitor":
         """The monitor one tick later."""
-        slow = self.slow.after(state.traffic, elapsed_s, proactive.history_s)
-        fast = self.fast.after(state.traffic, elapsed_s, reactive.window_s)
-        present = self.present.after(state.traffic, elapsed_s, stages.window_s)
+        slow = self.slow.after(state.traffic, elapsed_s, policy.proactive.history_s)
+        fast = self.fast.after(state.traffic, elapsed_s, policy.reactive.window_s)
+        present = self.present.after(state.traffic, elapsed_s, policy.stages.window_s)
         off = fast.flow().rate_per_s - slow.flow().rate_per_s
-        keep = math.exp(-elapsed_s / proactive.history_s)
+        keep = math.exp(-elapsed_s / policy.proactive.history_s)
         moved = replace(
             self,
             slow=slow,
@@ -105,7 +106,7 @@ class GroupMonitor:
             if self.bursting
             else keep * self.variance + (1 - keep) * off * off,
         )
-        return replace(moved, bursting=moved._bursts(state, reactive))
+        return replace(moved, bursting=moved._bursts(state, policy))
 
     @property
     def flow(self) -> Flow:
@@ -117,8 +118,9 @@ class GroupMonitor:
         fast_per_s = self.fast.flow().rate_per_s
         return replace(present, rate_per_s=max(fast_per_s, present.rate_per_s))
 
-    def _bursts(self, state: GroupState, policy: ReactivePolicy) -> bool:
-        wait_ratio = state.oldest_wait_s / policy.slo_ttft_s
+    def _bursts(self, state: GroupState, whole: Policy) -> bool:
+        policy = whole.reactive
+        wait_ratio = state.oldest_wait_s / whole.slo.ttft_s
         mean = self.slow.flow().rate_per_s
         # Poisson arrivals deviate by this much at least, seen through an average of window_s.
         sigma = math.sqrt(max(self.variance, mean / (2 * policy.window_s)))

@@ -23,6 +23,18 @@ class UnknownModalityError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class SloPolicy:
+    """What is promised, and what keeping it easily is worth."""
+
+    ttft_s: float = 1.0
+    """Time to the first token."""
+    tpot_s: float = 0.05
+    """Time between two tokens."""
+    slack_weight: float = 0.1
+    """What a second of latency within the promise counts; 1 as in the paper, without slack."""
+
+
+@dataclass(frozen=True, slots=True)
 class GroupSpec:
     """A modality group: which requests it takes and through which stages they go."""
 
@@ -49,6 +61,9 @@ class IsolationPolicy:
     level: float = 1.0
     reference_s: float = 0.5
     """At level 0.5 a request leaves its group when that saves it this much waiting."""
+    reserve_ratio: float = 1.5
+    """A group keeps this many times what it needs, up to an equal share, whatever the others need;
+    0 as in the paper, where one group's overload is everybody's."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.level <= 1:
@@ -91,7 +106,6 @@ class ReactivePolicy:
     """A burst begins above the mean rate and this many standard deviations,"""
     min_excess_instances: float = 0.25
     """if what comes in excess would keep this part of an instance busy."""
-    slo_ttft_s: float = 1.0
     begin_wait_ratio: float = 0.5
     """A burst begins, too, when the head of the queue has waited for this part of the SLO."""
     end_wait_ratio: float = 0.1
@@ -127,6 +141,9 @@ class StabilityPolicy:
 
     min_dwell_s: float = 5.0
     """An instance stays at least this long in a role and group."""
+    min_settle_s: float = 10.0
+    """A stage or group that was given an instance gives none for this long. The gain was reckoned
+    over the horizon; who gives sooner only moves the bottleneck around."""
     hysteresis_ratio: float = 0.25
     """Gain has to exceed the cost by this part."""
     min_gain_s: float = 1.0
@@ -213,6 +230,7 @@ class Policy:
     """Everything that decides, besides the cost model."""
 
     groups: tuple[GroupSpec, ...] = (TEXT_GROUP, MULTIMODAL_GROUP)
+    slo: SloPolicy = SloPolicy()
     tick_s: float = 1.0
     isolation: IsolationPolicy = IsolationPolicy()
     proactive: ProactivePolicy = ProactivePolicy()

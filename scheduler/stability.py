@@ -20,6 +20,8 @@ class StabilityMemory:
     """By instance, of those that exist."""
     moves_s: tuple[float, ...] = ()
     """When instances were moved in the last hour, oldest first."""
+    received_s: Mapping[str, float] = field(default_factory=dict)
+    """When a stage or group was last given an instance."""
 
 
 NO_MOVES = StabilityMemory()
@@ -43,6 +45,7 @@ class Brake:
         self._min_gain = policy.min_gain_s if in_seconds else 0.0
         self._last_moved_s = dict(memory.last_moved_s)
         self._moves_s = [at_s for at_s in memory.moves_s if at_s > now_s - _HOUR_S]
+        self._received_s = dict(memory.received_s)
         self._moved_now: dict[str, int] = {}
         self.left_this_hour = max(
             0, int(policy.max_flips_per_instance_hour * num_instances) - len(self._moves_s)
@@ -52,6 +55,15 @@ class Brake:
         """It has been in its role and group for long enough."""
         last_s = self._last_moved_s.get(instance)
         return last_s is None or self._now_s - last_s >= self._policy.min_dwell_s
+
+    def has_settled(self, receiver: str) -> bool:
+        """A stage or group was given nothing for long enough, so that it may give."""
+        last_s = self._received_s.get(receiver)
+        return last_s is None or self._now_s - last_s >= self._policy.min_settle_s
+
+    def received(self, receiver: str) -> None:
+        """Note that a stage or group was given an instance."""
+        self._received_s[receiver] = self._now_s
 
     def allows(self, group: str, group_size: int, num_moves: int = 1) -> bool:
         """The group may make so many more moves in this tick and hour; one a tick always."""
@@ -74,4 +86,4 @@ class Brake:
     def memory(self, instances: Mapping[str, object]) -> StabilityMemory:
         """For the next tick; instances that are gone are forgotten."""
         last_moved_s = {name: at for name, at in self._last_moved_s.items() if name in instances}
-        return StabilityMemory(last_moved_s, tuple(self._moves_s))
+        return StabilityMemory(last_moved_s, tuple(self._moves_s), self._received_s)

@@ -67,6 +67,11 @@ def equation(target: Role, donor: Role) -> str:
     return "Eq. 2" if target == "prefill" else "Eq. 3"
 
 
+def stage_name(group: GroupLayout, role: Role) -> str:
+    """A stage of a group, for the brake."""
+    return f"{group.spec.name} {role}"
+
+
 def role_changes(changes: Changes, group: GroupLayout) -> Iterator[Change]:
     """For every pair of stages the change of e_max from one to the other, weighed."""
     elastic = group.spec.stages
@@ -75,6 +80,8 @@ def role_changes(changes: Changes, group: GroupLayout) -> Iterator[Change]:
     for target in elastic:
         for donor in elastic:
             if donor == target or group.count.get(donor, 0) < 2:
+                continue
+            if not changes.brake.has_settled(stage_name(group, donor)):
                 continue
             victim = changes.victim(group, donor, target)
             if victim is not None:

@@ -26,7 +26,7 @@ class CalibrationPolicy:
 
     forgetting: float = 0.998
     """Weight of an observation after the next one; 0.998 remembers about 500."""
-    prior_variance: float = 1.0
+    prior_variance: float = 100.0
     """Of the coefficients, relative to their start values: large follows the first data at once."""
     drift_window: int = 50
     """Observations over which relative errors are averaged."""
@@ -65,14 +65,13 @@ def observed(fit: StageFit, features: Row, seconds: float, policy: CalibrationPo
     Args:
         features: (1, x, y) of `Coefficients`; the first counts the constants, 1 for a step.
     """
-    scaled = _scaled(features, fit.scale)
-    start_s = sum(scaled)
-    if start_s <= 0 or seconds <= 0:
+    if seconds <= 0:
         return fit
-    # Relative errors: both sides are divided by what the start model says.
-    row: Row = (scaled[0] / start_s, scaled[1] / start_s, scaled[2] / start_s)
-    target = seconds / start_s
-    error = target - _dot(fit.theta, row)
+    scaled = _scaled(features, fit.scale)
+    predicted_s = max(1e-12, _dot(fit.theta, scaled))
+    # Relative errors: both sides are divided by what was measured.
+    row: Row = (scaled[0] / seconds, scaled[1] / seconds, scaled[2] / seconds)
+    error = 1 - _dot(fit.theta, row)
     gained = tuple(_dot(line, row) for line in fit.covariance)
     denominator = policy.forgetting + _dot((gained[0], gained[1], gained[2]), row)
     gain = tuple(one / denominator for one in gained)
@@ -86,14 +85,13 @@ def observed(fit: StageFit, features: Row, seconds: float, policy: CalibrationPo
         )
         for i in range(3)
     )
-    predicted = max(1e-12, _dot(fit.theta, row))
     keep = 1 - 1 / policy.drift_window
     return replace(
         fit,
         theta=(theta[0], theta[1], theta[2]),
         covariance=(_row(covariance[0]), _row(covariance[1]), _row(covariance[2])),
         num_observations=fit.num_observations + 1,
-        surprise=keep * fit.surprise + (1 - keep) * (target - predicted) / predicted,
+        surprise=keep * fit.surprise + (1 - keep) * (seconds / predicted_s - 1),
     )
 
 

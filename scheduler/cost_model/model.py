@@ -143,9 +143,13 @@ class CostModel:
     # Requests ----------------------------------------------------------------------------------
 
     def decode_s(self, context_tokens: float, output_tokens: float) -> float:
-        """A request's share of its decode steps in a batch of REFERENCE_BATCH like it."""
-        batch = profiles.REFERENCE_BATCH
-        return output_tokens * self.decode_step_s(batch, batch * context_tokens) / batch
+        """A request's share of its decode steps on an instance that is full.
+
+        Full is an instance whose steps take FULL_STEP_RATIO times as long as empty ones, so a
+        sequence pays for what it adds and for its part of the constant.
+        """
+        ratio = profiles.FULL_STEP_RATIO
+        return output_tokens * self.decode_slope_s(1, context_tokens) * ratio / (ratio - 1)
 
     def work(
         self, shape: RequestShape, cached_tokens: int = 0, cached_visual: Collection[str] = ()

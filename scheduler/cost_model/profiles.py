@@ -138,8 +138,10 @@ FLIP_S = 0.05
 MEMORY_UTILISATION_RATIO = 0.9
 ACTIVATION_BYTES = 4e9
 """Memory that neither weights nor KV get: with 0.9 of 80 GB, about 0.9 million tokens are left."""
-REFERENCE_BATCH = 64
-"""Decode cost of one request is its share of a step of this many sequences."""
+FULL_STEP_RATIO = 3.0
+"""A decode instance is full when its steps take three times as long as empty ones: 34 ms and about
+230 sequences of 1,700 tokens on an A100. Priced at a batch of 64, decode would look twice as
+expensive, and get instances that prefill needs."""
 SPEEDUP_PER_DOUBLING: dict[str, float] = {"encode": 1.0, "prefill": 1.8, "decode": 1.5}
 """Of twice the tensor-parallel size: encoding gains nothing (a 72B tower on H20: 492, 466, 524 ms
 for sizes 2, 4, 8); the others are ElasticMM's scalabilities 0.90 and 0.75, doubled."""
