@@ -64,6 +64,7 @@ class Changes:
         self.estimator = estimator
         self.brake = brake
         self._moved: set[str] = set()
+        self._totals_s: dict[tuple[str, float, tuple[float, ...]], float] = {}
         self._victims: dict[tuple[str, Role], list[InstanceState]] = {}
 
     # Gain and cost ------------------------------------------------------------------------------
@@ -82,9 +83,15 @@ class Changes:
         )
 
     def _total_s(self, group: GroupLayout, num: Mapping[Role, float]) -> float:
-        return self.estimator.total_delay_s(
-            [(group.demand(role), num.get(role, 0.0)) for role in group.spec.stages]
-        )
+        # What is to be done does not change within a tick, and many changes lead to the same E.
+        counts = tuple(num.get(role, 0.0) for role in group.spec.stages)
+        key = (group.spec.name, group.kv_tokens_per_instance, counts)
+        if key not in self._totals_s:
+            demands = [group.demand(role) for role in group.spec.stages]
+            self._totals_s[key] = self.estimator.total_delay_s(
+                list(zip(demands, counts, strict=True))
+            )
+        return self._totals_s[key]
 
     def migration(self, group: GroupLayout, instance: InstanceState) -> float:
         """M(e_max), for the requests of the stage that loses it."""

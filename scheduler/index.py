@@ -10,29 +10,23 @@ import math
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from typing import NamedTuple
 
 from saccade.scheduler.cluster import NO_LOAD, InstanceState, Role, StageLoad
 from saccade.scheduler.cost_model import CostModel
 from saccade.scheduler.cost_model.model import speedup
 from saccade.scheduler.policy import Policy
 
-
-class Rank(NamedTuple):
-    """The order of the instances of one role; the smallest is the first choice."""
-
-    delay_s: float
-    """What a newcomer waits; for decode, what it waits at each of its steps."""
-    minus_free_tokens: int
-    """Equal delays are decided by the most unused KV."""
-    work_s: float
-    name: str
+# A plain tuple: one is made for every change of a load.
+Rank = tuple[float, int, float, str]
+"""The order of the instances of one role, the smallest is the first choice: what a newcomer waits
+(for decode: at each of its steps); minus the free KV tokens, since equal waits are decided by the
+most unused KV; seconds of work in all stages; name."""
 
 
 class Entry:
     """One instance in the index; changed by the index alone."""
 
-    __slots__ = ("delays", "kv_free_tokens", "load", "prefix", "ranks", "state", "visual")
+    __slots__ = ("kv_free_tokens", "load", "prefix", "ranks", "state", "visual")
 
     def __init__(self, state: InstanceState) -> None:
         self.state = state
@@ -40,8 +34,8 @@ class Entry:
         self.kv_free_tokens = state.kv_free_tokens
         self.visual = set(state.visual_cache)
         self.prefix = set(state.prefix_cache)
-        self.ranks: dict[Role, tuple[int, Rank]] = {}
-        """Where it stands in each ordering: (size class, rank)."""
+        self.ranks: dict[Role, tuple[list[Rank], Rank]] = {}
+        """Where it stands in each ordering: (list of its size class, rank)."""
 
     def take_kv(self, tokens: int) -> None:
         if self.state.kv_capacity_tokens is not None:
@@ -212,8 +206,8 @@ class PlacementIndex:
 
     def _remove(self, name: str) -> None:
         entry = self._entries.pop(name)
-        for role in list(entry.ranks):
-            self._unrank(entry, role)
+        for ranks, rank in entry.ranks.values():
+            del ranks[bisect_left(ranks, rank)]
         for key in entry.visual:
             _forget(self.visual_holders, key, name)
         for key in entry.prefix:
@@ -227,23 +221,21 @@ class PlacementIndex:
         work_s = entry.work_s
         size_class = size_class_of(free_tokens)
         for role in state.roles:
-            rank = Rank(self.delay_s(entry, role), -free_tokens, work_s, state.name)
+            rank = (self.delay_s(entry, role), -free_tokens, work_s, state.name)
             stands = entry.ranks.get(role)
             if stands is not None:
                 if stands[1] == rank:
                     continue
-                self._unrank(entry, role)
-            entry.ranks[role] = (size_class, rank)
-            ordering = self._orderings.setdefault((state.group, role), {})
-            insort(ordering.setdefault(size_class, []), rank)
-
-    def _unrank(self, entry: Entry, role: Role) -> None:
-        size_class, rank = entry.ranks.pop(role)
-        ordering = self._orderings[entry.state.group, role]
-        ranks = ordering[size_class]
-        del ranks[bisect_left(ranks, rank)]
-        if not ranks:
-            del ordering[size_class]
+                ranks = stands[0]
+                del ranks[bisect_left(ranks, stands[1])]
+            ordering = self._orderings.get((state.group, role))
+            if ordering is None:
+                ordering = self._orderings[state.group, role] = {}
+            ranks = ordering.get(size_class)
+            if ranks is None:
+                ranks = ordering[size_class] = []
+            insort(ranks, rank)
+            entry.ranks[role] = (ranks, rank)
 
     def delay_s(self, entry: Entry, role: Role) -> float:
         """What a newcomer waits in `role` on this instance; for decode, at each step.

@@ -68,10 +68,13 @@ class GroupLayout:
 
     def demand(self, role: Role) -> Demand:
         """What is to be done in a stage, on however many instances."""
-        per_instance = math.inf
-        if self.num_with_kv:
-            per_instance = self.kv_capacity_tokens / self.num_with_kv
-        return Demand(role, self.load.get(role, NO_LOAD), self.flow, per_instance)
+        load = self.load.get(role, NO_LOAD)
+        return Demand(role, load, self.flow, self.kv_tokens_per_instance)
+
+    @property
+    def kv_tokens_per_instance(self) -> float:
+        """Mean capacity of those that have told theirs."""
+        return self.kv_capacity_tokens / self.num_with_kv if self.num_with_kv else math.inf
 
     def has_reserve(self, ratio: float, num: Mapping[Role, float] | None = None) -> bool:
         """Its stages have so many times the instances that its arrivals need, each and in all.

@@ -10,12 +10,12 @@ by queue (`index.py`), not at the rest.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from saccade.scheduler.affinity import Affinity
 from saccade.scheduler.cluster import ROLES, Role, StageLoad
 from saccade.scheduler.cost_model import CostModel
-from saccade.scheduler.index import PlacementIndex, Rank
+from saccade.scheduler.index import PlacementIndex
 from saccade.scheduler.records import Candidate, Record
 from saccade.scheduler.requests import RequestShape, VisualItem
 from saccade.scheduler.search import Choice, Scored, Want, Worth, search
@@ -32,8 +32,7 @@ class NoInstanceError(Exception):
         self.role = role
 
 
-@dataclass(frozen=True, slots=True)
-class Placement:
+class Placement(NamedTuple):
     """The instances of a request; the same name for prefill and decode means no KV hand-over.
 
     A stage that was not asked for has None, or an empty tuple.
@@ -142,7 +141,7 @@ def _choose_whole(index: PlacementIndex, groups: Groups) -> Choice:
     Few requests ask for it (prompt log-probabilities), so all such instances are looked at.
     """
     able = [
-        Rank(entry.work_s, -entry.kv_free_tokens, 0.0, entry.state.name)
+        (entry.work_s, -entry.kv_free_tokens, 0.0, entry.state.name)
         for entry in index.entries()
         if {"prefill", "decode"} <= entry.state.resident
         and entry.state.group in groups
@@ -150,7 +149,7 @@ def _choose_whole(index: PlacementIndex, groups: Groups) -> Choice:
     ]
     if not able:
         raise NoInstanceError("prefill")
-    scored = Scored(min(able).delay_s, min(able), 0.0, Worth())
+    scored = Scored(min(able)[0], min(able), 0.0, Worth())
     return Choice("prefill", scored, (scored,), True)
 
 
@@ -206,8 +205,7 @@ def _found(choice: Choice | None, role: Role) -> Choice:
 # What a placed request adds ---------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class AddedLoad:
+class AddedLoad(NamedTuple):
     """One stage of a placed request, as `PlacementIndex.add_load` and `take_load` take it."""
 
     instance: str
@@ -278,18 +276,18 @@ def _record(choice: Choice, request: RequestShape, at_s: float) -> Record:
             ("queue_s", queue_s),
             ("transfer_s", worth.transfer_s),
             ("leave_group_s", penalty_s),
-            ("kv_free_tokens", -rank.minus_free_tokens),
+            ("kv_free_tokens", -rank[1]),
             ("room", room),
         ),
         candidates=tuple(
             Candidate(
-                one.rank.name,
+                one.rank[3],
                 one.worth.saved_encode_s + one.worth.saved_prefill_s,
                 one.minus_score_s + one.worth.saved_encode_s + one.worth.saved_prefill_s,
             )
             for one in choice.looked_at
         ),
-        choice=rank.name,
+        choice=rank[3],
         gain=saved_s,
         cost=minus_score_s + saved_s,
         template=_TEXT,

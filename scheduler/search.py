@@ -61,7 +61,7 @@ class Choice(NamedTuple):
 
     @property
     def name(self) -> str:
-        return self.scored.rank.name
+        return self.scored.rank[3]
 
 
 def search(index: PlacementIndex, want: Want) -> Choice | None:
