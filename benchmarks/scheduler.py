@@ -4,11 +4,11 @@
     python benchmarks/scheduler.py --instances 100 --requests 2000
 
 Processor time of one core. "placements/s" is `place` with its entry in the journal from which
-decisions are replayed. "with loads" adds what an owner of the index does for each request: its load is
-put on the instances and that of an old request is taken away, caches are noted, all of it journalled.
-Half of the requests carry pictures; half begin with a system prompt that many instances hold and a
-conversation that few hold. A tick is that of a loaded cluster in a burst of pictures, when there is
-most to decide.
+decisions are replayed. "with loads" adds what an owner of the index does for each request: its
+load is put on the instances and that of an old request is taken away, caches are noted, all of it
+journalled. Half of the requests carry pictures; half begin with a system prompt that many
+instances hold and a conversation that few hold. A tick is that of a loaded cluster in a burst of
+pictures, when there is most to decide.
 """
 
 import argparse

@@ -19,7 +19,7 @@ from saccade.scheduler.policy import Policy
 # A plain tuple: one is made for every change of a load.
 Rank = tuple[float, int, float, str]
 """The order of the instances of one role, the smallest is the first choice: what a newcomer waits
-(for decode: at each of its steps); minus the free KV tokens, since equal waits are decided by the
+(for decode, at each of its steps); minus the free KV tokens, since equal waits are decided by the
 most unused KV; seconds of work in all stages; name."""
 
 

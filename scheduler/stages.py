@@ -7,11 +7,12 @@ auto-scaling), for encode by the same gain and cost.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from saccade.scheduler.changes import Change, Changes
 from saccade.scheduler.cluster import Role
 from saccade.scheduler.layout import GroupLayout
+from saccade.scheduler.records import Record
 
 # Request dispatching -----------------------------------------------------------------------------
 
@@ -32,8 +33,27 @@ class PrefillBatch:
     num_requests: int
     tokens: int
     kv_tokens: int
-    stopped_by: str
-    """ "empty", "kv" or "tipping point"."""
+    stopped_by: Literal["empty", "kv", "tipping point"]
+    """What ended the taking: the queue, the KV capacity, or the tipping point."""
+
+    def record(self, instance: str, at_s: float) -> Record:
+        """The decision for the log; made when it is asked for."""
+        return Record(
+            kind="batch",
+            at_s=at_s,
+            subject=instance,
+            inputs=(
+                ("num_requests", self.num_requests),
+                ("tokens", self.tokens),
+                ("kv_tokens", self.kv_tokens),
+                ("stopped_by", self.stopped_by),
+            ),
+            candidates=(),
+            choice=f"{self.num_requests} requests",
+            gain=0.0,
+            cost=0.0,
+            template="{subject}: {choice} with {tokens} tokens to prefill, ended by: {stopped_by}",
+        )
 
 
 def prefill_batch(

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from saccade.scheduler.cluster import GroupState, Traffic
-from saccade.scheduler.groups import allocate, burst_tolerance, least_tolerance
+from saccade.scheduler.groups import allocate, burst_tolerance, least_tolerance, reserved
 from saccade.scheduler.monitor import GroupMonitor
 from saccade.scheduler.policy import Policy
 
@@ -57,6 +57,23 @@ def test_one_more_instance_takes_none_from_anybody(need: dict[str, float], num: 
     fewer = allocate(num, need, minimum_one(need))
     more = allocate(num + 1, need, minimum_one(need))
     assert all(more[group] >= fewer[group] for group in need)
+
+
+@given(needs, st.integers(3, 20))
+def test_an_overloaded_group_takes_nothing_from_one_that_needs_less_than_its_share(
+    need: dict[str, float], num: int
+) -> None:
+    kept = reserved(num, need, minimum_one(need), 1.5)
+    allocation = allocate(num, need | {"greedy": 1000.0}, kept | {"greedy": 1})
+    if sum(kept.values()) < num:
+        assert all(allocation[group] >= kept[group] for group in need)
+
+
+def test_a_group_keeps_its_need_with_a_reserve_up_to_an_equal_share() -> None:
+    need = {"text": 1.2, "image": 20.0}
+    assert reserved(8, need, minimum_one(need), 1.5) == {"text": 2, "image": 4}
+    assert allocate(8, need, reserved(8, need, minimum_one(need), 1.5))["text"] == 2
+    assert allocate(8, need, minimum_one(need))["text"] == 1
 
 
 # The load monitor ---------------------------------------------------------------------------------

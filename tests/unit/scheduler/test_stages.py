@@ -63,6 +63,12 @@ def test_nobody_waits_without_a_reason(
     assert (too_much_kv, too_long)[batch.stopped_by == "tipping point"]
 
 
+def test_a_batch_is_told_in_one_line() -> None:
+    batch = prefill_batch([Waiting("a", 300, 300), Waiting("b", 300, 300)], 5000, 512)
+    record = batch.record("p0", 1.0)
+    assert record.text == "p0: 1 requests with 300 tokens to prefill, ended by: tipping point"
+
+
 # Estimates ----------------------------------------------------------------------------------------
 
 flows = st.builds(
@@ -138,6 +144,47 @@ def test_work_without_an_instance_waits_for_ever_and_no_work_does_not() -> None:
     estimator = Estimator(COST, StagePolicy(), PLAIN)
     assert estimator.delay_s(Demand("prefill", load(1, 1.0)), 0) == math.inf
     assert estimator.delay_s(Demand("prefill"), 0) == 0
+
+
+def line(encode_s: float, prefill_s: float, flow: Flow) -> list[Demand]:
+    """Backlogs of work in both stages, of ten requests each."""
+    return [
+        Demand("encode", StageLoad(10, encode_s, 10, 0, 1.0), flow),
+        Demand("prefill", StageLoad(10, prefill_s, 10, 0, 1.0), flow),
+    ]
+
+
+@given(st.floats(0.1, 50), st.floats(0.1, 50), st.floats(0, 20))
+def test_an_instance_more_beside_the_bottleneck_gains_nothing(
+    encode_s: float, prefill_s: float, rate_per_s: float
+) -> None:
+    flow = Flow(rate_per_s, encode_s=0.05, prefill_s=0.5)
+    policy = StagePolicy(horizon_s=0.0)
+    encode, prefill = line(encode_s, prefill_s, flow)
+    estimator = Estimator(COST, policy, PLAIN)
+    before = estimator.total_delay_s([(encode, 2), (prefill, 1)])
+    after = estimator.total_delay_s([(encode, 3), (prefill, 1)])
+    # What waits for encode takes ten times as long in prefill, which is slower by then.
+    assert after == pytest.approx(before)
+
+
+@given(st.floats(0.1, 50), st.floats(0.1, 50), st.floats(0, 20), st.floats(0.5, 3))
+def test_more_instances_in_a_line_never_make_it_slower(
+    encode_s: float, prefill_s: float, rate_per_s: float, more: float
+) -> None:
+    flow = Flow(rate_per_s, encode_s=0.2, prefill_s=0.3)
+    encode, prefill = line(encode_s, prefill_s, flow)
+    estimator = Estimator(COST, StagePolicy(), SloPolicy())
+    before = estimator.total_delay_s([(encode, 2), (prefill, 2)])
+    assert estimator.total_delay_s([(encode, 2 + more), (prefill, 2)]) <= before * (1 + 1e-9)
+    assert estimator.total_delay_s([(encode, 2), (prefill, 2 + more)]) <= before * (1 + 1e-9)
+
+
+def test_latency_within_what_is_promised_counts_less() -> None:
+    demand = Demand("prefill", load(1, 3.0))
+    slo = SloPolicy(ttft_s=1.0, slack_weight=0.1)
+    # 3 s, of which 1 s is promised.
+    assert Estimator(COST, PRESENT, slo).delay_s(demand, 1) == pytest.approx(0.1 + 2.0)
 
 
 # Gain and cost ------------------------------------------------------------------------------------
