@@ -18,7 +18,6 @@ import statistics
 import sys
 import time
 from collections import deque
-from collections.abc import Callable
 
 from saccade.scheduler.cluster import (
     ROLES,
@@ -161,9 +160,9 @@ def tick_ms(num_instances: int, num_ticks: int) -> tuple[float, float, int]:
     return statistics.median(times_ms), max(times_ms), num_moves
 
 
-def best_of(repeats: int, measure: Callable[[], tuple[float, float]]) -> tuple[float, float]:
+def best_of(repeats: int, num_instances: int, num_requests: int) -> tuple[float, float]:
     """The fastest run: the others were disturbed."""
-    return max(measure() for _ in range(repeats))
+    return max(placements_per_s(num_instances, num_requests) for _ in range(repeats))
 
 
 def main() -> int:
@@ -176,9 +175,7 @@ def main() -> int:
     print("instances  placements/s  with loads/s  tick ms (median, worst)  moves")
     missed = False
     for num in arguments.instances:
-        placed, loaded = best_of(
-            arguments.repeats, lambda num=num: placements_per_s(num, arguments.requests)
-        )
+        placed, loaded = best_of(arguments.repeats, num, arguments.requests)
         median_ms, worst_ms, num_moves = tick_ms(num, arguments.ticks)
         print(
             f"{num:9,}  {placed:12,.0f}  {loaded:12,.0f}  {median_ms:11.1f} {worst_ms:11.1f}"

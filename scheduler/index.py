@@ -226,8 +226,7 @@ class PlacementIndex:
             if stands is not None:
                 if stands[1] == rank:
                     continue
-                ranks = stands[0]
-                del ranks[bisect_left(ranks, stands[1])]
+                del stands[0][bisect_left(stands[0], stands[1])]
             ordering = self._orderings.get((state.group, role))
             if ordering is None:
                 ordering = self._orderings[state.group, role] = {}

@@ -137,7 +137,8 @@ def test_ageing_lets_the_older_one_go_first_whatever_its_flow_has_had() -> None:
 
 def test_switched_off_it_is_first_come_first_served() -> None:
     queue = FairQueue[int](FairnessPolicy(enabled=False))
-    fill(queue, [("image", "one", "batch", 9.0)] * 3 + [("text", "two", "interactive", 0.1)])
+    pictures: list[Arrival] = [("image", "one", "batch", 9.0)] * 3
+    fill(queue, [*pictures, ("text", "two", "interactive", 0.1)])
     assert drain(queue) == [0, 1, 2, 3]
 
 

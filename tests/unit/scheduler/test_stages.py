@@ -305,7 +305,7 @@ def test_small_instances_are_given_before_large_ones() -> None:
 
 
 def test_encode_is_weighed_like_the_other_stages_unless_that_is_switched_off() -> None:
-    busy = {"encode": load(20, 10.0)}
+    busy: dict[Role, StageLoad] = {"encode": load(20, 10.0)}
     states = (instance("e", "encode", load=busy), *(instance(f"p{i}", "prefill") for i in range(3)))
 
     def targets(policy: StagePolicy) -> set[Role]:
