@@ -45,5 +45,8 @@ def _memory_mib() -> float:
 
 
 if __name__ == "__main__":
-    texts = sys.argv[1:]
-    main(*map(int, texts[:2]), *texts[2:3])
+    requests_and_instances = [int(text) for text in sys.argv[1:3]]
+    if len(sys.argv) > 3:
+        main(*requests_and_instances, name=sys.argv[3])
+    else:
+        main(*requests_and_instances)

@@ -73,7 +73,7 @@ def simulate(
     report: Annotated[
         Path | None,
         typer.Option(help="Write the comparison with the paper as Markdown, and nothing else. Of "
-                     "the other options --duration, --seeds and --jobs matter then."),
+                     "the other options --duration, --rate, --seeds and --jobs matter then."),
     ] = None,
 ) -> None:  # fmt: skip
     """Simulate a cluster under one policy or several, and compare them.
@@ -88,7 +88,7 @@ def simulate(
         return
     try:
         if report is not None:
-            _write_report(report, seeds, duration, jobs)
+            _write_report(report, seeds, duration, rate or [], jobs)
             return
         from saccade.scheduler.simulator.scenario import Scenario, WorkloadSpec
 
@@ -134,12 +134,14 @@ def _write(path: Path, text: str) -> None:
     typer.echo(f"{path}: written")
 
 
-def _write_report(path: Path, seeds: int, duration_s: float, jobs: int) -> None:
+def _write_report(path: Path, seeds: int, duration_s: float, rates: list[float], jobs: int) -> None:
     from saccade.scheduler.simulator.output.paper import write_report
     from saccade.scheduler.simulator.runs import progress_bar
 
     with progress_bar() as progress:
-        write_report(path, num_seeds=seeds, duration_s=duration_s, jobs=jobs, progress=progress)
+        write_report(
+            path, num_seeds=seeds, duration_s=duration_s, rates=rates, jobs=jobs, progress=progress
+        )
     typer.echo(f"{path}: written")
 
 

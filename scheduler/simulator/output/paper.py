@@ -4,6 +4,7 @@ Every number in the page is computed here; the prose around them explains and do
 """
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -41,6 +42,14 @@ class Size:
     few_rates: tuple[float, ...] = (20, 40, 60, 80)
     burst_rate: float = 30.0
 
+    @property
+    def command(self) -> str:
+        rates = "".join(f" --rate {rate:g}" for rate in self.rates)
+        return (
+            f"saccade simulate --report docs/results/simulation.md --duration {self.duration_s:g} "
+            f"--seeds {self.num_seeds}{'' if self.rates == Size.rates else rates}"
+        )
+
 
 class _Report:
     """Runs the experiments and lays out the page."""
@@ -55,8 +64,9 @@ class _Report:
         varying = self._sweep(self._base("antiphase"), (ELASTIC, *STATIC, TODAY), few=True)
         bursts = self._bursts()
         sections = [
-            prose.HEAD.format(note=SIMULATED, seeds=self._size.num_seeds,
-                              duration=self._size.duration_s, least=f"{LEAST_ATTAINMENT:.0%}"),
+            prose.HEAD.format(note=SIMULATED, command=self._size.command,
+                              seeds=self._size.num_seeds, duration=self._size.duration_s,
+                              least=f"{LEAST_ATTAINMENT:.0%}"),
             "## Beside the paper\n", markdown(self._against_paper(main, varying)), prose.PAPER,
             "## Load that changes: text and pictures half a day apart\n", prose.ANTIPHASE,
             markdown(self._capacities(varying)),
@@ -69,7 +79,7 @@ class _Report:
             "## Why the ratios differ from the paper's\n", prose.CAUSES,
             markdown(self._causes(main["sharegpt4o"])), _causes_after(),
         ]  # fmt: skip
-        return "\n".join(sections).rstrip() + "\n"
+        return tidy("\n".join(sections))
 
     # Runs ----------------------------------------------------------------------------------------
 
@@ -204,13 +214,27 @@ class _Report:
 
 
 def write_report(
-    path: Path, *, num_seeds: int, duration_s: float, jobs: int = 1,
+    path: Path,
+    *,
+    num_seeds: int,
+    duration_s: float,
+    rates: Sequence[float] = (),
+    jobs: int = 1,
     progress: Progress | None = None,
-) -> None:  # fmt: skip
+) -> None:
     """Run everything and write the page; the same arguments give the same bytes."""
-    page = _Report(Size(num_seeds, duration_s), jobs, progress).page()
+    size = Size(num_seeds, duration_s)
+    if rates:
+        size = replace(size, rates=tuple(rates), few_rates=tuple(rates))
+    page = _Report(size, jobs, progress).page()
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(page, encoding="utf-8")
+
+
+def tidy(page: str) -> str:
+    """One empty line before headings and between paragraphs."""
+    page = re.sub(r"\n*\n(?=## )", "\n\n", page)
+    return re.sub(r"\n{3,}", "\n\n", page).rstrip() + "\n"
 
 
 # Ratios and cells --------------------------------------------------------------------------------

@@ -3,7 +3,9 @@
 HEAD = """\
 # Simulation: elastic scheduling beside the paper
 
-**{note}** Made by `make results-simulation`; the same command gives the same bytes.
+**{note}** Made by
+`{command}`;
+the same command gives the same bytes.
 
 Eight A800 (A100 with a slower NVLink), one instance each, Qwen2.5-VL-7B. Each run is
 {duration:.0f} s of Poisson arrivals, of which the last 70 % are measured, with {seeds} seeds; ±

@@ -103,7 +103,11 @@ def test_a_role_change_migrates_running_sequences_and_takes_the_time_of_a_flip()
     policy = SomeLayout(of("prefill"), of("decode"), of("decode"))
     simulation = Simulation(policy, MODEL, Options(3, noise_sigma=0.0))
     moving = simulation.instances[1]
-    simulation.events.at(0.5, lambda: simulation.changes.begin(RoleMove(moving, ALL, of("encode"))))
+
+    def move() -> None:
+        simulation.changes.begin(RoleMove(moving, ALL, of("encode")))
+
+    simulation.events.at(0.5, move)
     metrics = simulation.run(iter([TraceRequest(0.0, 100, 101)]))
     assert (metrics.num_flips, moving.roles) == (1, of("encode"))
     assert metrics.migrated_kv_tokens > 100
