@@ -5,7 +5,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from saccade.scheduler.cluster import NO_LOAD, ClusterState, InstanceState, Role, StageLoad
+from saccade.scheduler.cluster import (
+    NO_LOAD,
+    ClusterState,
+    GroupState,
+    InstanceState,
+    Role,
+    StageLoad,
+    Traffic,
+)
 from saccade.scheduler.cost_model.model import speedup
 from saccade.scheduler.estimates import Demand
 from saccade.scheduler.monitor import Flow
@@ -33,6 +41,18 @@ class Pool:
 
     spec: GroupSpec
     groups: tuple[str, ...]
+
+    def state_in(self, state: ClusterState) -> GroupState:
+        """The traffic of its groups together, and the worst wait in them."""
+        states = [state.groups[name] for name in self.groups if name in state.groups]
+        if len(states) == 1:
+            return states[0]
+        traffic = Traffic(
+            *(sum(part) for part in zip(*(one.traffic for one in states), strict=True))
+        )
+        return GroupState(
+            traffic, oldest_wait_s=max((s.oldest_wait_s for s in states), default=0.0)
+        )
 
 
 def pools_of(policy: Policy) -> tuple[Pool, ...]:

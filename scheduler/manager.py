@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 
 from saccade.scheduler import groups, stages
 from saccade.scheduler.changes import Change, Changes, Step, names
-from saccade.scheduler.cluster import ClusterState, GroupState, Traffic
+from saccade.scheduler.cluster import ClusterState
 from saccade.scheduler.cost_model import CostModel
 from saccade.scheduler.estimates import Estimator
-from saccade.scheduler.layout import GroupLayout, Layout, Move, Pool, pools_of
+from saccade.scheduler.layout import GroupLayout, Layout, Move, pools_of
 from saccade.scheduler.monitor import GroupMonitor
 from saccade.scheduler.policy import Policy
-from saccade.scheduler.records import Kind, Record
+from saccade.scheduler.records import Candidate, Kind, Record
 from saccade.scheduler.stability import NO_MOVES, Brake, StabilityMemory
 
 
@@ -123,7 +123,7 @@ class _Tick:
         policy = self.policy
         return {
             pool.spec.name: self.before.monitors.get(pool.spec.name, GroupMonitor()).after(
-                _merged(state, pool), elapsed_s, policy
+                pool.state_in(state), elapsed_s, policy
             )
             for pool in pools_of(policy)
         }
@@ -157,7 +157,7 @@ class _Tick:
         below = any(sizes[name] < min(minimum[name], wanted[name]) for name in sizes)
         self.allocation = wanted if better or below else sizes
         self._settle_borrowed()
-        self._record_allocation(wanted, now_bt, new_bt, better or below)
+        self._record_allocation(sizes, wanted, better or below)
 
     def _settle_borrowed(self) -> None:
         """What is borrowed stays where it is when the allocation would bring it there anyway."""
@@ -168,8 +168,10 @@ class _Tick:
                 del self.homes[name]
 
     def _record_allocation(
-        self, wanted: Mapping[str, int], now_bt: float, new_bt: float, taken: bool
+        self, sizes: Mapping[str, int], wanted: Mapping[str, int], taken: bool
     ) -> None:
+        now_bt = groups.least_tolerance(sizes, self.need)
+        new_bt = groups.least_tolerance(wanted, self.need)
         split = ", ".join(f"{name} {num}" for name, num in wanted.items())
         verdict = "taken" if taken else "kept as it is: too little to move for"
         self.records.append(
@@ -183,7 +185,15 @@ class _Tick:
                     ("split", split),
                     ("verdict", verdict),
                 ),
-                candidates=(),
+                candidates=tuple(
+                    Candidate(
+                        f"{name}: {sizes[name]} -> {wanted[name]}",
+                        groups.burst_tolerance(wanted[name], need),
+                        groups.burst_tolerance(sizes[name], need),
+                        "burst tolerance after and before",
+                    )
+                    for name, need in self.need.items()
+                ),
                 choice=split if taken else None,
                 gain=new_bt,
                 cost=now_bt,
@@ -235,8 +245,7 @@ class _Tick:
                 self._make(change, "give_back", text, (change,))
 
     def _home_sizes(self) -> dict[str, int]:
-        """Instances by the pool where they belong, borrowed ones by the one that they go back
-        to."""
+        """Instances by the pool where they belong; a borrowed one belongs where it goes back to."""
         sizes = {name: len(group) for name, group in self.layout.groups.items()}
         for name, home in self.homes.items():
             for pool, group in self.layout.groups.items():
@@ -383,12 +392,3 @@ class _Tick:
         return ManagerMemory(
             self.monitors, stability, self.homes, self.allocation, self.now_s, self.allocated_s
         )
-
-
-def _merged(state: ClusterState, pool: Pool) -> GroupState:
-    """A pool's traffic and its worst wait."""
-    states = [state.groups[name] for name in pool.groups if name in state.groups]
-    if len(states) == 1:
-        return states[0]
-    traffic = Traffic(*(sum(part) for part in zip(*(one.traffic for one in states), strict=True)))
-    return GroupState(traffic, oldest_wait_s=max((s.oldest_wait_s for s in states), default=0.0))
