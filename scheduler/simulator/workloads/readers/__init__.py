@@ -7,7 +7,13 @@ from pathlib import Path
 
 from saccade.scheduler.simulator.errors import TraceError
 from saccade.scheduler.simulator.workloads.base import TraceRequest, Workload
-from saccade.scheduler.simulator.workloads.readers import azure, burstgpt, mooncake, saccade_log
+from saccade.scheduler.simulator.workloads.readers import (
+    azure,
+    burstgpt,
+    loadtest_run,
+    mooncake,
+    saccade_log,
+)
 from saccade.scheduler.simulator.workloads.readers.files import open_text
 from saccade.scheduler.simulator.workloads.readers.servegen import ServeGenWorkload
 
@@ -19,6 +25,7 @@ _READERS: dict[str, Reader] = {
     "azure-llm": azure.read_llm,
     "azure-lmm": azure.read_lmm,
     "saccade": saccade_log.read,
+    "loadtest": loadtest_run.read,
 }
 FORMATS = (*_READERS, "servegen")
 
@@ -77,4 +84,8 @@ def _json_format(first: str, path: Path) -> str:
         record = json.loads(first)
     except ValueError as error:
         raise TraceError(path, 1, f"is not JSON ({error})") from None
+    if not isinstance(record, dict):
+        raise TraceError(path, 1, "holds no JSON object")
+    if record.get("type") in ("run", "request"):
+        return "loadtest"
     return "saccade" if "arrival_s" in record else "mooncake"

@@ -60,6 +60,21 @@ OWN = (
     '"image_keys": ["a", "b"], "tenant": "shop", "ttft_s": 0.2}\n'
     '{"arrival_s": 2, "text_tokens": 10, "output_tokens": 1}\n'
 )
+LOADTEST = (
+    '{"type": "run", "command": "saccade loadtest"}\n'
+    '{"type": "request", "scheduled_ns": 2000000000, "num_images": 2, "num_pixels": 802816, '
+    '"input_tokens": 1074, "visual_tokens": 1024, "output_tokens": 30}\n'
+    '{"type": "request", "scheduled_ns": 500000000, "num_images": 1, "num_pixels": 200704, '
+    '"wanted_input_tokens": 40, "wanted_output_tokens": 20, "output_tokens": null}\n'
+    '{"type": "request", "scheduled_ns": 600000000, "num_images": 0, "input_tokens": 9}\n'
+)
+
+
+def test_a_run_of_the_load_tester_is_replayed_as_it_was_due(tmp_path: Path) -> None:
+    assert read(tmp_path, "requests.jsonl", LOADTEST) == [
+        TraceRequest(0.5, 40, 20, (256,)),
+        TraceRequest(2.0, 50, 30, (512, 512)),
+    ]
 
 
 def test_mooncake_blocks_and_milliseconds(tmp_path: Path) -> None:
@@ -113,6 +128,7 @@ def test_our_own_record_keeps_pictures_and_tenants(tmp_path: Path) -> None:
         ("a.csv", AZURE_LLM, "azure-llm"),
         ("a.csv", AZURE_LMM, "azure-lmm"),
         ("a.jsonl", OWN, "saccade"),
+        ("a.jsonl", LOADTEST, "loadtest"),
     ],
 )
 def test_a_format_is_recognised_packed_or_not(
