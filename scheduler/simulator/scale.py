@@ -45,8 +45,5 @@ def _memory_mib() -> float:
 
 
 if __name__ == "__main__":
-    requests_and_instances = [int(text) for text in sys.argv[1:3]]
-    if len(sys.argv) > 3:
-        main(*requests_and_instances, name=sys.argv[3])
-    else:
-        main(*requests_and_instances)
+    given = [*sys.argv[1:], *("1000000", "1000", "elasticmm")[len(sys.argv) - 1 :]]
+    main(int(given[0]), int(given[1]), name=given[2])
