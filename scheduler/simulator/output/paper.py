@@ -30,6 +30,7 @@ PAPER = {"sharegpt4o": ("4.2", "4.5"), "visualwebinstruct": ("3.7", "~3.5")}
 PAPER_STATIC = "1.8"
 _PICTURE_TOKENS = 1369
 _OBSERVED_ENCODE_SHARE = 5
+_FULL_S = 300.0
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ class _Report:
             prose.HEAD.format(note=SIMULATED, command=self._size.command,
                               seeds=self._size.num_seeds, duration=self._size.duration_s,
                               least=f"{LEAST_ATTAINMENT:.0%}"),
+            self._reduced(),
             "## Beside the paper\n", markdown(self._against_paper(main, varying)), prose.PAPER,
             "## Load that changes: text and pictures half a day apart\n", prose.ANTIPHASE,
             markdown(self._capacities(varying)),
@@ -80,6 +82,12 @@ class _Report:
             markdown(self._causes(main["sharegpt4o"])), _causes_after(),
         ]  # fmt: skip
         return tidy("\n".join(sections))
+
+    def _reduced(self) -> str:
+        duration_s = self._size.duration_s
+        if duration_s >= _FULL_S:
+            return ""
+        return prose.REDUCED.format(full=_FULL_S, duration=duration_s)
 
     # Runs ----------------------------------------------------------------------------------------
 

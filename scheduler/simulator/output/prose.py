@@ -15,6 +15,11 @@ token of requests that meet an empty system, by modality; a rate is *carried* wh
 {least} of its requests meet it, on the straight line between two simulated rates. How it is
 modelled: [simulator.md](../simulator.md).
 """
+REDUCED = """
+**A reduced size:** shorter than `make results-simulation`, which simulates {full:.0f} s with three
+seeds. In {duration:.0f} s the allocation by burst tolerance, once a minute, hardly acts, and the
+intervals of few seeds are wide.
+"""
 PAPER = """
 *At most*: the largest ratio over the rates that elastic scheduling carries, or over the SLO
 scales 1 to 5, as the paper's "up to" reads. TTFT is normalised by input tokens. The paper's
@@ -61,9 +66,10 @@ CAUSES_AFTER = """
    interference between stages, the second encode of a picture that was seen before, and the CPU
    time of preprocessing that the old engine spends while the GPU waits. These bound the gain in
    throughput under this cost model, whatever the policy.
-3. **The router in front of the baseline.** Eight coupled instances behind a least-loaded router
-   are a stronger baseline than behind a round-robin proxy; which one the paper used is not
-   known to us.
+3. **The router in front of the baseline.** Here it sends a request to the instance with the
+   least unfinished tokens, which balances decoding more than the waiting for a first token; the
+   second line of the table shows the same engines behind a round-robin proxy. Which one the
+   paper used is not known to us.
 4. **The mix is assumed.** The share of text and the sizes of prompts, answers and pictures are
    drawn from published summaries, not from the paper's files.
 5. **Small groups are coarse.** On eight instances a group of three cannot match its work to its
