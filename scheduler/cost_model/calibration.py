@@ -72,27 +72,45 @@ def observed(fit: StageFit, features: Row, seconds: float, policy: CalibrationPo
     # Relative errors: both sides are divided by what was measured.
     row: Row = (scaled[0] / seconds, scaled[1] / seconds, scaled[2] / seconds)
     error = 1 - _dot(fit.theta, row)
-    gained = tuple(_dot(line, row) for line in fit.covariance)
-    denominator = policy.forgetting + _dot((gained[0], gained[1], gained[2]), row)
-    gain = tuple(one / denominator for one in gained)
-    theta = tuple(t + g * error for t, g in zip(fit.theta, gain, strict=True))
-    # Features that never vary would let their variance grow without end.
-    most = policy.prior_variance * 1e3
-    covariance = tuple(
-        tuple(
-            min((fit.covariance[i][j] - gain[i] * gained[j]) / policy.forgetting, most)
-            for j in range(3)
-        )
-        for i in range(3)
-    )
+    gained = _row(tuple(_dot(line, row) for line in fit.covariance))
+    known = _dot(gained, row)
+    theta = tuple(t + g * error / (policy.forgetting + known) for t, g in zip(fit.theta, gained, strict=True))
+    covariance = _forget(fit.covariance, gained, known, policy)
     keep = 1 - 1 / policy.drift_window
     return replace(
         fit,
         theta=(theta[0], theta[1], theta[2]),
-        covariance=(_row(covariance[0]), _row(covariance[1]), _row(covariance[2])),
+        covariance=covariance,
         num_observations=fit.num_observations + 1,
         surprise=keep * fit.surprise + (1 - keep) * (seconds / predicted_s - 1),
     )
+
+
+def _forget(
+    covariance: Matrix, gained: Row, known: float, policy: CalibrationPolicy
+) -> Matrix:
+    """The covariance P after an observation x, with `gained` = P x and `known` = x P x.
+
+    Everything is forgotten a little, as long as no variance grows beyond its start value. What
+    never varies, as in hours of equal steps, would grow without end: then forgetting is directional
+    (Kulhavý), of what the observation tells anew.
+    """
+    keep = policy.forgetting
+    after = _less(covariance, gained, 1 / (keep + known), keep)
+    if max(after[i][i] for i in range(3)) <= policy.prior_variance:
+        return after
+    if known <= 0:
+        return covariance
+    return _less(covariance, gained, (keep - (1 - keep) / known) / (keep * (1 + known)))
+
+
+def _less(covariance: Matrix, gained: Row, share: float, keep: float = 1.0) -> Matrix:
+    """(P - share · gained gainedᵀ) / keep, symmetric to the last bit."""
+    lines = [
+        _row(tuple((covariance[i][j] - gained[i] * gained[j] * share) / keep for j in range(3)))
+        for i in range(3)
+    ]
+    return (lines[0], lines[1], lines[2])
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,9 @@ class CostModel:
 
     gpu: GpuProfile
     model: ModelProfile
+    full_step_ratio: float = profiles.FULL_STEP_RATIO
+    """Of the steps of a full decode instance to empty ones; what decode is priced by. About 1.5 is
+    the price at a batch of 64."""
 
     # Stages ------------------------------------------------------------------------------------
 
@@ -145,10 +148,10 @@ class CostModel:
     def decode_s(self, context_tokens: float, output_tokens: float) -> float:
         """A request's share of its decode steps on an instance that is full.
 
-        Full is an instance whose steps take FULL_STEP_RATIO times as long as empty ones, so a
+        Full is an instance whose steps take `full_step_ratio` times as long as empty ones, so a
         sequence pays for what it adds and for its part of the constant.
         """
-        ratio = profiles.FULL_STEP_RATIO
+        ratio = self.full_step_ratio
         return output_tokens * self.decode_slope_s(1, context_tokens) * ratio / (ratio - 1)
 
     def work(

@@ -114,3 +114,18 @@ def test_it_never_believes_in_negative_times() -> None:
 def test_forgetting_is_a_part_of_one() -> None:
     with pytest.raises(ValueError, match=r"1\.5"):
         CalibrationPolicy(forgetting=1.5)
+
+
+def test_after_hours_of_equal_steps_the_fit_is_as_sound_as_before_and_follows_a_change() -> None:
+    calibration, rng = Calibration(START), random.Random(0)
+    for number in range(30_000):
+        factor = rng.uniform(0.97, 1.03) * (1.0 if number < 27_000 else 1.5)
+        calibration = calibration.decoded(64, 108_800, START.decode_step_s(64, 108_800) * factor)
+    (a, b, c), (_, e, f), (_, _, i) = calibration.fits["decode"].covariance
+    # Positive definite, by Sylvester's criterion.
+    assert a > 0
+    assert a * e - b * b > 0
+    assert a * (e * i - f * f) - b * (b * i - c * f) + c * (b * f - c * e) > 0
+    assert max(a, e, i) <= calibration.policy.prior_variance * (1 + 1e-9)
+    learnt_s = calibration.model.decode_step_s(64, 108_800)
+    assert learnt_s == pytest.approx(1.5 * START.decode_step_s(64, 108_800), rel=0.02)
