@@ -6,15 +6,15 @@ from saccade.scheduler.index import PlacementIndex
 from saccade.scheduler.requests import RequestShape
 from saccade.scheduler.search import Worth
 
-_NOTHING: AbstractSet[str] = frozenset()
+_NOTHING = frozenset[str]()
 
 
 class Affinity:
     """Seconds that each instance saves a request in encode and prefill, before its queue."""
 
     __slots__ = (
-        "_by_visual", "_cost", "_encoded", "_index", "_prefix", "_prompt_tokens", "_saved_s",
-        "_visual", "at_most_s", "complete", "holders", "of_others",
+        "_cost", "_encoded", "_index", "_prefix", "_prompt_tokens", "_visual", "_visual_keys",
+        "_worths", "at_most_s", "complete", "holders", "of_others",
     )  # fmt: skip
 
     def __init__(self, index: PlacementIndex, request: RequestShape, prompt_tokens: int) -> None:
@@ -23,15 +23,18 @@ class Affinity:
         self._index = index
         self._cost = cost
         self._prompt_tokens = prompt_tokens
-        self._saved_s: dict[int, float] = {0: 0.0}
+        self._worths: dict[tuple[AbstractSet[str], int], Worth] = {}
         self._prefix = request.prefix if policy.prefix_affinity else ()
         self._visual = [
             (item.key, cost.encode_s(item.tokens), cost.visual_transfer_s(item.tokens))
             for item in request.visual
         ]
-        self._by_visual = policy.visual_affinity
-        held = index.visual_holders if policy.share_visual_cache and self._by_visual else {}
-        self._encoded = {key for key, _, _ in self._visual if key in held}
+        self._visual_keys = _NOTHING
+        """Pictures that it matters to hold."""
+        if policy.visual_affinity and self._visual:
+            self._visual_keys = frozenset([item.key for item in request.visual])
+        held = index.visual_holders if policy.share_visual_cache else {}
+        self._encoded = [key for key in self._visual_keys if key in held]
         """Pictures whose encoding is saved wherever the request goes."""
         self.of_others = self._worth(_NOTHING, 0)
         self.holders: dict[str, Worth] = {}
@@ -59,7 +62,8 @@ class Affinity:
                 break
             self._list(having)
         rest_visual = set()
-        for key, _, _ in self._visual if self._by_visual else ():
+        # In the order of the request: that of a set differs from one process to the next.
+        for key, _, _ in self._visual if self._visual_keys else ():
             having = self._index.visual_holders.get(key)
             if having is None:
                 continue
@@ -75,18 +79,23 @@ class Affinity:
                 self.holders[name] = self.worth_of(name)
 
     def _worth(self, visual: AbstractSet[str], cached_tokens: int) -> Worth:
-        saved_encode_s = transfer_s = 0.0
+        # Most instances hold the same of a request: nothing, or its system prompt.
+        held = (self._visual_keys & visual, cached_tokens)
+        worth = self._worths.get(held)
+        if worth is None:
+            worth = self._worths[held] = self._new_worth(*held)
+        return worth
+
+    def _new_worth(self, here: AbstractSet[str], cached_tokens: int) -> Worth:
+        saved_encode_s = saved_prefill_s = transfer_s = 0.0
         for key, encode_s, visual_transfer_s in self._visual:
-            here = self._by_visual and key in visual
-            if here or key in self._encoded:
+            if key in here or key in self._encoded:
                 saved_encode_s += encode_s
-            if not here:
+            if key not in here:
                 transfer_s += visual_transfer_s
         # The last token of a prompt is always computed.
         cached_tokens = max(0, min(cached_tokens, self._prompt_tokens - 1))
-        saved_prefill_s = self._saved_s.get(cached_tokens)
-        if saved_prefill_s is None:
-            saved_prefill_s = self._saved_s[cached_tokens] = self._cost.prefill_s(
-                self._prompt_tokens
-            ) - self._cost.prefill_s(self._prompt_tokens, cached_tokens)
+        if cached_tokens:
+            saved_prefill_s = self._cost.prefill_s(self._prompt_tokens)
+            saved_prefill_s -= self._cost.prefill_s(self._prompt_tokens, cached_tokens)
         return Worth(saved_encode_s, saved_prefill_s, transfer_s, cached_tokens)

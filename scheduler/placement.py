@@ -18,7 +18,7 @@ from saccade.scheduler.cost_model import CostModel
 from saccade.scheduler.index import PlacementIndex
 from saccade.scheduler.records import Candidate, Record
 from saccade.scheduler.requests import RequestShape, VisualItem
-from saccade.scheduler.search import Choice, Scored, Want, Worth, search
+from saccade.scheduler.search import Choice, Want, Worth, search
 
 Groups = Mapping[str, float]
 """Groups that may serve a request, and what leaving its own one has to save, in seconds."""
@@ -76,7 +76,7 @@ def place(
     elif "prefill" in stages:
         choices.append(_choose_prefill(index, request, groups, kv_tokens))
     prefill = choices[0].name if choices else None
-    cached_tokens = choices[0].scored.worth.cached_tokens if choices else 0
+    cached_tokens = choices[0].best[3].cached_tokens if choices else 0
     decode = prefill if whole else None
     if "decode" in stages and not whole:
         choices.append(_choose_decode(index, request, groups, kv_tokens, prefill))
@@ -149,8 +149,9 @@ def _choose_whole(index: PlacementIndex, groups: Groups) -> Choice:
     ]
     if not able:
         raise NoInstanceError("prefill")
-    scored = Scored(min(able)[0], min(able), 0.0, Worth())
-    return Choice("prefill", scored, (scored,), True)
+    rank = min(able)
+    row = (rank[0], rank, 0.0, Worth())
+    return Choice("prefill", row, (row,), True)
 
 
 def _choose_encode(
