@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from saccade.scheduler.policy import AdmissionPolicy, Budget
-from saccade.scheduler.records import Candidate, Record
+from saccade.scheduler.records import Call, Candidate, Record
 from saccade.scheduler.requests import RequestShape
 
 _RATE_WINDOW = 64
-"""Releases from which the pace of a budget is read."""
+"""Releases from which the pace of a budget is read,"""
+_RATE_WINDOW_S = 60.0
+"""if they are not older than this."""
 
 
 class Amount(NamedTuple):
@@ -60,6 +62,9 @@ class _Account:
     def free_after_s(self, resource: str, excess: float, now_s: float, unknown_s: float) -> float:
         """When so much more will be free, at the pace of the latest releases."""
         index = Amount._fields.index(resource)
+        while self.released and self.released[0][0] < now_s - _RATE_WINDOW_S:
+            # The pace of a night says nothing of the morning.
+            self.released.popleft()
         released = sum(amount[index] for _, amount in self.released)
         if not released:
             return unknown_s
@@ -68,10 +73,14 @@ class _Account:
 
 
 class Admission:
-    """The books of what is in flight, and the decision on each request."""
+    """The books of what is in flight, and the decision on each request.
 
-    def __init__(self, policy: AdmissionPolicy) -> None:
+    With `journal`, every call is appended to it, so that a log can be replayed.
+    """
+
+    def __init__(self, policy: AdmissionPolicy, journal: list[Call] | None = None) -> None:
         self.policy = policy
+        self.journal = journal
         self._modalities = {name: _Account(budget) for name, budget in policy.modalities}
         self._tenants = {name: _Account(budget) for name, budget in policy.tenants}
         self._in_flight: dict[str, RequestShape] = {}
@@ -129,7 +138,9 @@ class Admission:
             cost=worst.cost if worst else 0.0,
             template=text,
         )
-        return AdmissionDecision(worst is None, retry_after_s, record)
+        decision = AdmissionDecision(worst is None, retry_after_s, record)
+        self._note("decide", request, wait_s, service_s, now_s, decision)
+        return decision
 
     def _over_budget(self, request: RequestShape, now_s: float) -> Iterator[Candidate]:
         """Budgets that it would overdraw; the cost is the time until there is room."""
@@ -171,6 +182,7 @@ class Admission:
         """Enter a request; ValueError when one of its key is in flight."""
         if request.key in self._in_flight:
             raise ValueError(f"request {request.key!r} is in flight already")
+        self._note("admit", request)
         self._in_flight[request.key] = request
         for _, account in self._accounts(request):
             account.add(amount_of(request), 1)
@@ -178,9 +190,14 @@ class Admission:
     def release(self, key: str, now_s: float) -> None:
         """Strike out a request that has ended, however; KeyError when it is not in flight."""
         request = self._in_flight.pop(key)
+        self._note("release", key, now_s)
         for _, account in self._accounts(request):
             account.add(amount_of(request), -1)
             account.released.append((now_s, amount_of(request)))
+
+    def _note(self, call: str, *arguments: object) -> None:
+        if self.journal is not None:
+            self.journal.append((call, arguments))
 
     def _accounts(self, request: RequestShape) -> Iterator[tuple[str, _Account]]:
         if request.modality in self._modalities:

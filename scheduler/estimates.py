@@ -104,8 +104,11 @@ class Estimator:
     def _line_delay_s(self, line: "list[_Stage]") -> float:
         """A request is as late as the slowest of the stages that are left to it makes it.
 
-        So an instance more in a stage that is not the bottleneck gains nothing.
+        So an instance more in a stage that is not the bottleneck gains nothing. Without
+        `joint_delay` each stage is reckoned by itself, as in Eq. 2 and 3.
         """
+        if len(line) > 1 and not self.policy.joint_delay:
+            return sum([self._line_delay_s([stage._replace(coming_s=0.0)]) for stage in line])
         present_s = 0.0
         for position, stage in enumerate(line):
             # T(R, E): data parallel, so the set is done when its work is shared out.
@@ -225,7 +228,7 @@ def _backlog_s(lines: Sequence[tuple[float, float]], horizon_s: float) -> float:
                 if 0 < crossing_s < horizon_s:
                     found.add(crossing_s)
     times = sorted(found)
-    values = [max(start + slope * t for start, slope in with_floor) for t in times]
+    values = [max([start + slope * t for start, slope in with_floor]) for t in times]
     return sum(
         (times[i + 1] - times[i]) * (values[i] + values[i + 1]) / 2 for i in range(len(times) - 1)
     )

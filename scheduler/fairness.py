@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from saccade.scheduler.policy import FairnessPolicy
+from saccade.scheduler.records import Call
 from saccade.scheduler.requests import RequestShape
 
 T = TypeVar("T")
@@ -53,18 +54,21 @@ class _Flow(Generic[T]):
 
 
 class FairQueue(Generic[T]):
-    """Waiting requests of one group. Each operation is O(log flows).
+    """Waiting requests of one group. Pushing and taking are O(log flows).
 
     Within a flow it is first come, first served. Between flows, as long as two have something
     waiting, their service by weight differs by no more than one request of each, and what ageing
     adds.
     """
 
-    def __init__(self, policy: FairnessPolicy) -> None:
+    def __init__(self, policy: FairnessPolicy, journal: list[Call] | None = None) -> None:
+        """With `journal`, every call is appended to it, so that a log can be replayed."""
         self._policy = policy
+        self.journal = journal
         self._flows: dict[FlowKey, _Flow[T]] = {}
         self._heap: list[tuple[float, int, FlowKey]] = []
         self._virtual_s = 0.0
+        """Service by weight that whoever always waits has had."""
         self._num_pushed = 0
         self._num_popped = 0
         self._flow_of: dict[str, FlowKey] = {}
@@ -84,6 +88,8 @@ class FairQueue(Generic[T]):
         """
         if request.key in self._flow_of:
             raise ValueError(f"request {request.key!r} waits already")
+        if self.journal is not None:
+            self.journal.append(("push", (request, cost_s)))
         name = (request.tenant, request.modality) if self._policy.enabled else ("", "")
         cost = max(0.0, cost_s) / self._policy.weight(request.priority)
         flow = self._flows.setdefault(name, _Flow())
@@ -112,11 +118,15 @@ class FairQueue(Generic[T]):
         self._num_popped += 1
         if self._num_popped % _SWEEP_EVERY == 0:
             self._forget_old_flows()
+        if self.journal is not None:
+            self.journal.append(("pop", (head.key, self._virtual_s)))
         return head.item
 
     def remove(self, key: str) -> T:
         """Take out a request that was cancelled; KeyError when it does not wait."""
         name = self._flow_of.pop(key)
+        if self.journal is not None:
+            self.journal.append(("remove", (key,)))
         flow = self._flows[name]
         index = next(i for i, one in enumerate(flow.waiting) if one.key == key)
         item = flow.waiting[index].item

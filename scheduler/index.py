@@ -15,6 +15,7 @@ from saccade.scheduler.cluster import NO_LOAD, InstanceState, Role, StageLoad
 from saccade.scheduler.cost_model import CostModel
 from saccade.scheduler.cost_model.model import speedup
 from saccade.scheduler.policy import Policy
+from saccade.scheduler.records import Call
 
 # A plain tuple: one is made for every change of a load.
 Rank = tuple[float, int, float, str]
@@ -65,8 +66,8 @@ class Entry:
 
 Ordering = dict[int, list[Rank]]
 """Sorted ranks by size class of free KV."""
-Change = tuple[str, tuple[object, ...]]
-"""Name and arguments of a call that changed the index."""
+Change = Call
+"""A call that changed the index."""
 
 
 class PlacementIndex:

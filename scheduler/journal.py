@@ -8,13 +8,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from saccade.scheduler.admission import Admission
 from saccade.scheduler.cluster import ClusterState, InstanceState, Role, StageLoad
 from saccade.scheduler.codec import Json, decode, encode
 from saccade.scheduler.cost_model import CostModel
+from saccade.scheduler.fairness import FairQueue
 from saccade.scheduler.index import Change, PlacementIndex
 from saccade.scheduler.manager import Manager, TickDecision
 from saccade.scheduler.placement import place
-from saccade.scheduler.policy import Policy
+from saccade.scheduler.policy import AdmissionPolicy, FairnessPolicy, Policy
+from saccade.scheduler.records import Call
 from saccade.scheduler.requests import RequestShape
 
 _CALLS: dict[str, tuple[Any, ...]] = {
@@ -85,6 +88,13 @@ def placement_log(
         yield json.dumps({"call": call, "arguments": encode(arguments)})
 
 
+def call_log(policy: AdmissionPolicy | FairnessPolicy, journal: Iterable[Call]) -> Iterator[str]:
+    """Lines of the log of an `Admission` or a `FairQueue`, from its first call on."""
+    yield json.dumps({"policy": encode(policy)})
+    for call, arguments in journal:
+        yield json.dumps({"call": call, "arguments": encode(arguments)})
+
+
 def _header(policy: Policy, cost_model: CostModel) -> str:
     return json.dumps({"policy": encode(policy), "cost_model": encode(cost_model)})
 
@@ -128,6 +138,49 @@ def replay_placement(lines: Iterable[str]) -> int:
     return num_placements
 
 
+def replay_admission(lines: Iterable[str]) -> int:
+    """Decide on all again; returns the number of decisions. Raises as `replay_manager`."""
+    entries = _entries(lines)
+    admission = Admission(decode(AdmissionPolicy, next(entries)["policy"]))
+    num_decisions = 0
+    for number, entry in enumerate(entries, start=2):
+        call, arguments = entry["call"], entry["arguments"]
+        if call == "decide":
+            shape, *times_s, logged = arguments
+            decision = admission.decide(decode(RequestShape, shape), *times_s)
+            _compare(number, logged, encode(decision))
+            num_decisions += 1
+        elif call == "admit":
+            admission.admit(decode(RequestShape, arguments[0]))
+        elif call == "release":
+            admission.release(*arguments)
+        else:
+            raise ValueError(f"line {number}: admission has no call {call!r}")
+    return num_decisions
+
+
+def replay_queue(lines: Iterable[str]) -> int:
+    """Serve all again; returns the number of requests taken. Raises as `replay_manager`."""
+    entries = _entries(lines)
+    journal: list[Call] = []
+    queue = FairQueue[None](decode(FairnessPolicy, next(entries)["policy"]), journal)
+    num_taken = 0
+    for number, entry in enumerate(entries, start=2):
+        call, arguments = entry["call"], entry["arguments"]
+        if call == "push":
+            queue.push(None, decode(RequestShape, arguments[0]), arguments[1])
+        elif call == "pop":
+            queue.pop()
+            _compare(number, arguments, encode(journal[-1][1]))
+            num_taken += 1
+        elif call == "remove":
+            queue.remove(arguments[0])
+        else:
+            raise ValueError(f"line {number}: a queue has no call {call!r}")
+        journal.clear()
+    return num_taken
+
+
 def _arguments(call: str, values: Sequence[Json]) -> list[Any]:
     if call not in _CALLS:
         raise ValueError(f"{call!r} changes no index; known: {', '.join(_CALLS)}")
@@ -149,6 +202,7 @@ def _read_header(entry: dict[str, Any]) -> tuple[Policy, CostModel]:
 
 def _compare(number: int, logged: Json, replayed: Json) -> None:
     # Through JSON once more, so that both have passed it.
-    again = json.loads(json.dumps(replayed))
-    if again != logged:
-        raise ReplayError(number, logged, again)
+    again = json.dumps(replayed)
+    # As text: Python takes 1, 1.0 and True for equal, and 0.0 and -0.0.
+    if again != json.dumps(logged):
+        raise ReplayError(number, logged, json.loads(again))

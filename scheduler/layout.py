@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from saccade.scheduler.cluster import (
     NO_LOAD,
+    ROLES,
     ClusterState,
     GroupState,
     InstanceState,
@@ -103,9 +104,13 @@ class GroupLayout:
             num: |E| by stage, if it is another than now.
         """
         num = self.num if num is None else num
-        needs = {role: ratio * self.flow.rate_per_s * self.demand(role).service_s for role in num}
-        enough = all(num[role] >= min(need, 1.0) for role, need in needs.items())
-        return enough and sum(num.values()) >= sum(needs.values())
+        # In the order of ROLES: that of a set, and so the last bit of a sum, differs between
+        # processes.
+        served = [role for role in ROLES if role in num]
+        needs = [ratio * self.flow.rate_per_s * self.demand(role).service_s for role in served]
+        has = [num[role] for role in served]
+        enough = all(one >= min(need, 1.0) for one, need in zip(has, needs, strict=True))
+        return enough and sum(has) >= sum(needs)
 
     def enter(self, instance: InstanceState, roles: frozenset[Role]) -> None:
         self.roles[instance.name] = roles

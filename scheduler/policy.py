@@ -1,4 +1,5 @@
-"""The policies' settings, frozen. Every departure from the paper has a switch here.
+"""The policies' settings, frozen. Every departure from the paper has a switch here,
+but the price of decode, which is the cost model's (`CostModel.full_step_ratio`).
 
 `docs/scheduling.md` gives the reason for each; `dataclasses.replace` makes an ablation.
 """
@@ -129,6 +130,9 @@ class StagePolicy:
     """Arrivals of this long count beside what is there; 0 as in the paper."""
     switch_back: bool = True
     """The cost holds the way back too."""
+    joint_delay: bool = True
+    """Encode and prefill are as late as the slower of them makes a request; False: each by itself,
+    as in the paper."""
     window_s: float = 20.0
     """Time constant of the rates that stand for those arrivals outside a burst."""
     kv_limit_ratio: float = 0.9

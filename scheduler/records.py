@@ -7,6 +7,9 @@ from saccade.scheduler.codec import encode
 
 Kind = Literal["place", "batch", "admit", "proactive", "preempt", "give_back", "role"]
 Fact = str | int | float | bool
+Call = tuple[str, tuple[object, ...]]
+"""Name and arguments of a call that decided something, or changed what decisions look at: an entry
+of a journal."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -157,3 +157,14 @@ def test_a_key_is_in_flight_once() -> None:
     admission.release("r", 0.0)
     with pytest.raises(KeyError):
         admission.release("r", 0.0)
+
+
+def test_the_pace_of_an_hour_ago_says_nothing_of_now() -> None:
+    admission = Admission(AdmissionPolicy(any_tenant=Budget(requests=2)))
+    admission.admit(picture("old"))
+    admission.release("old", 0.0)
+    for number in range(2):
+        admission.admit(picture(f"new{number}"))
+    decision = admission.decide(picture("r"), 0.0, 0.1, 3600.0)
+    # Nothing got free lately, so it may ask again soon.
+    assert decision.retry_after_s == 1.0

@@ -2,27 +2,33 @@
 
 import json
 import math
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from saccade.scheduler.admission import Admission
 from saccade.scheduler.cluster import ClusterState, GroupState, InstanceState
 from saccade.scheduler.codec import decode, encode
+from saccade.scheduler.fairness import FairQueue
 from saccade.scheduler.index import Change, PlacementIndex
 from saccade.scheduler.journal import (
     RecordedManager,
     ReplayError,
     Tick,
+    call_log,
     manager_log,
     placement_log,
+    replay_admission,
     replay_manager,
     replay_placement,
+    replay_queue,
 )
 from saccade.scheduler.placement import NoInstanceError, added_loads, place
-from saccade.scheduler.policy import Policy
-from saccade.scheduler.records import Candidate, Record
-from saccade.scheduler.requests import RequestShape
+from saccade.scheduler.policy import AdmissionPolicy, Budget, FairnessPolicy, Policy
+from saccade.scheduler.records import Call, Candidate, Record
+from saccade.scheduler.requests import RequestShape, VisualItem
 from tests.unit.scheduler.test_manager import BURST, QUIET, eight, loads, run, toys
 from tests.unit.scheduler.toy import Toy
 from tests.unit.scheduler.worlds import COST, clusters, instance, load, policies, requests
@@ -66,6 +72,68 @@ def test_a_replayed_journal_of_placements_gives_the_same_placements(
             for prefix in shape.prefix:
                 index.hold_prefix(placement.prefill, prefix.key)
     assert replay_placement(placement_log(policy, COST, journal)) == num_placed
+
+
+arrivals = st.lists(
+    st.tuples(st.sampled_from(("one", "two")), st.integers(1, 9000), st.booleans()), max_size=20
+)
+
+
+@given(arrivals)
+def test_a_replayed_log_of_admission_gives_the_same_decisions(
+    asked: list[tuple[str, int, bool]],
+) -> None:
+    policy = AdmissionPolicy(any_tenant=Budget(visual_tokens=10_000))
+    journal: list[Call] = []
+    admission = Admission(policy, journal)
+    inside: list[str] = []
+    for number, (tenant, tokens, ends) in enumerate(asked):
+        item = VisualItem("v", tokens)
+        request = RequestShape(str(number), "image", visual=(item,), tenant=tenant)
+        if admission.decide(request, 0.1 * number, 0.2, number / 3).admitted:
+            admission.admit(request)
+            inside.append(request.key)
+        if ends and inside:
+            admission.release(inside.pop(0), number / 3)
+    lines = list(call_log(policy, journal))
+    assert replay_admission(lines) == len(asked)
+    if asked:
+        lines[1] = lines[1].replace('"admitted": true', '"admitted": false')
+        with pytest.raises(ReplayError, match="line 2"):
+            replay_admission(lines)
+
+
+@given(arrivals)
+def test_a_replayed_log_of_a_queue_serves_in_the_same_order(
+    pushed: list[tuple[str, int, bool]],
+) -> None:
+    policy = FairnessPolicy()
+    journal: list[Call] = []
+    queue = FairQueue[None](policy, journal)
+    num_taken = 0
+    for number, (tenant, cost, ends) in enumerate(pushed):
+        request = RequestShape(str(number), tenant=tenant, arrival_s=number / 3)
+        queue.push(None, request, cost / 7)
+        if ends:
+            queue.pop()
+            num_taken += 1
+    assert replay_queue(call_log(policy, journal)) == num_taken
+
+
+@pytest.mark.parametrize("replay", [replay_admission, replay_queue])
+def test_a_call_that_does_not_exist_is_named(replay: Callable[[list[str]], int]) -> None:
+    policy = AdmissionPolicy() if replay is replay_admission else FairnessPolicy()
+    with pytest.raises(ValueError, match=r"line 2: .* no call 'steal'"):
+        replay([*call_log(policy, [("steal", ())])])
+
+
+def test_a_number_of_another_kind_is_another_decision() -> None:
+    lines = a_log()
+    entry = json.loads(lines[3])
+    entry["decision"]["next_tick_s"] = int(entry["decision"]["next_tick_s"])
+    lines[3] = json.dumps(entry)
+    with pytest.raises(ReplayError, match="line 4"):
+        replay_manager(lines)
 
 
 def a_log() -> list[str]:
