@@ -74,7 +74,9 @@ def observed(fit: StageFit, features: Row, seconds: float, policy: CalibrationPo
     error = 1 - _dot(fit.theta, row)
     gained = _row(tuple(_dot(line, row) for line in fit.covariance))
     known = _dot(gained, row)
-    theta = tuple(t + g * error / (policy.forgetting + known) for t, g in zip(fit.theta, gained, strict=True))
+    theta = tuple(
+        t + g * error / (policy.forgetting + known) for t, g in zip(fit.theta, gained, strict=True)
+    )
     covariance = _forget(fit.covariance, gained, known, policy)
     keep = 1 - 1 / policy.drift_window
     return replace(
@@ -86,9 +88,7 @@ def observed(fit: StageFit, features: Row, seconds: float, policy: CalibrationPo
     )
 
 
-def _forget(
-    covariance: Matrix, gained: Row, known: float, policy: CalibrationPolicy
-) -> Matrix:
+def _forget(covariance: Matrix, gained: Row, known: float, policy: CalibrationPolicy) -> Matrix:
     """The covariance P after an observation x, with `gained` = P x and `known` = x P x.
 
     Everything is forgotten a little, as long as no variance grows beyond its start value. What
