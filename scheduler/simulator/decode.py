@@ -86,8 +86,8 @@ class DecodeBatch:
         """Those whose last step is done."""
         done: list[Job] = []
         while self._finish and self._finish[0][0] <= self.steps:
-            _, key = heapq.heappop(self._finish)
-            if key in self._joined:
+            finish, key = heapq.heappop(self._finish)
+            if self._is_due(finish, key):
                 done.append(self._take(key))
         if done:
             self._refit()
@@ -123,9 +123,14 @@ class DecodeBatch:
         self.base_s = now_s
 
     def _steps_to_finish(self) -> int:
-        while self._finish[0][1] not in self._joined:
+        while not self._is_due(*self._finish[0]):
             heapq.heappop(self._finish)
         return max(0, self._finish[0][0] - self.steps)
+
+    def _is_due(self, finish: int, key: int) -> bool:
+        """False for what was taken out, even when it has come back since."""
+        entry = self._joined.get(key)
+        return entry is not None and entry[2] == finish
 
     def _advance(self, count: int) -> None:
         span_s = steps_s(self._first_s, self._growth_s, count)

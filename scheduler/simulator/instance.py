@@ -52,7 +52,7 @@ class Instance:
         self.joining: list[Job] = []
         """They decode from the next step on."""
         self.kv_waiting: deque[Job] = deque()
-        """They wait for room for their KV, which another instance keeps meanwhile."""
+        """They wait for room for their KV, which lies in the host's memory meanwhile."""
         self.decode = DecodeBatch(costs)
         self.kv_capacity_tokens = costs.model.kv_capacity_tokens()
         self.kv_used_tokens = 0
@@ -77,6 +77,16 @@ class Instance:
 
     def serves(self, role: Role) -> bool:
         return self.alive and not self.moving and role in self.roles
+
+    def reserve_kv(self, job: Job) -> None:
+        """Set memory aside for all tokens that it will have."""
+        job.kv_holder, job.kv_reserved = self.index, True
+        self.kv_used_tokens += job.kv_tokens
+
+    def release_kv(self, job: Job) -> None:
+        if job.kv_reserved:
+            self.kv_used_tokens -= job.kv_tokens
+        job.kv_holder, job.kv_reserved = -1, False
 
     def queue_prefill(self, order: float, job: Job) -> None:
         insort(self.prefill_queue, (order, job.key, job))

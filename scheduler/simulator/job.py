@@ -16,7 +16,7 @@ class Job:
 
     __slots__ = (
         "cached_tokens", "first_token_s", "generated_tokens", "home", "images_left", "key",
-        "kv_holder", "modality", "prefilled_tokens", "prompt_tokens", "queued_s",
+        "kv_holder", "kv_reserved", "modality", "prefilled_tokens", "prompt_tokens", "queued_s",
         "request", "stamp", "state",
     )  # fmt: skip
 
@@ -30,7 +30,9 @@ class Job:
         self.home = -1
         """Index of the instance that works on it; -1: none."""
         self.kv_holder = -1
-        """Index of the instance that holds its KV while it is handed over; -1: none."""
+        """Index of the instance where its KV is; -1: it has none."""
+        self.kv_reserved = False
+        """Its KV lies in the GPU's memory; False: in the host's, where it waits for room."""
         self.images_left = len(request.image_tokens)
         """Pictures whose visual tokens are still to come."""
         self.cached_tokens = 0

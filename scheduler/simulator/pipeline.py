@@ -218,8 +218,10 @@ class Pipeline:
         stamp = job.moved("transfer", target.index)
         self.policy.placed(job, "decode", target)
         if target is source:
-            self._join(job, target)
-            return
+            delay_s = 0.0
+            if job.kv_reserved:
+                self._join(job, target)
+                return
         if delay_s is None:
             delay_s = self.costs.model.kv_transfer_s(job.context_tokens)
         self.metrics.transferred_kv_tokens += job.context_tokens
@@ -232,15 +234,18 @@ class Pipeline:
         if not target.serves("decode"):
             self.policy.left(job, "decode", target)
             self.to_decode(job)
-        elif target.kv_free_tokens < job.kv_tokens:
+            return
+        # Whether there is room or not, the source is free of it: instances that wait for each
+        # other's room would wait for ever.
+        source = self.instances[job.kv_holder]
+        self._release(job, source)
+        if target.kv_free_tokens < job.kv_tokens:
+            job.kv_holder = target.index
             target.kv_waiting.append(job)
         else:
-            source = self.instances[job.kv_holder]
-            self._release(job, source)
-            target.kv_used_tokens += job.kv_tokens
-            job.kv_holder = target.index
+            target.reserve_kv(job)
             self._join(job, target)
-            self.stepper.wake(source)
+        self.stepper.wake(source)
 
     def _join(self, job: Job, target: Instance) -> None:
         job.state = "decode"
@@ -264,8 +269,7 @@ class Pipeline:
         """Its KV on `instance` is free; others may have waited for the room."""
         if job.kv_holder != instance.index:
             return
-        job.kv_holder = -1
-        instance.kv_used_tokens -= job.kv_tokens
+        instance.release_kv(job)
         waiting = instance.kv_waiting
         while waiting and (waiting[0].state != "transfer" or waiting[0].home != instance.index):
             waiting.popleft()
@@ -331,7 +335,7 @@ class Pipeline:
         """With its KV lost it prefills again, generated tokens included; else it is sent on."""
         if job.kv_holder == instance.index or job.state not in ("transfer", "decode"):
             self._leave(job)
-            job.kv_holder = -1
+            job.kv_holder, job.kv_reserved = -1, False
             self.to_prefill(job)
         else:
             self.policy.left(job, "decode", instance)

@@ -178,8 +178,7 @@ class Stepper:
             cached = cached_prefix_tokens(instance.prefix_cache, job.request)
             job.cached_tokens = min(cached, job.context_tokens - 1)
             job.prefilled_tokens = job.cached_tokens
-            job.kv_holder = instance.index
-            instance.kv_used_tokens += job.kv_tokens
+            instance.reserve_kv(job)
         return taken
 
     def _start_batch(self, instance: Instance) -> bool:

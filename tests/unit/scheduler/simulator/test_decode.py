@@ -104,3 +104,22 @@ def test_taking_a_sequence_out_keeps_the_tokens_that_it_got(
         batch.remove(job)
         assert job.generated_tokens == done
     assert (len(batch), batch.context_tokens) == (0, 0)
+
+
+def test_a_sequence_that_comes_back_finishes_by_its_new_step() -> None:
+    batch = DecodeBatch(Costs(MODEL, EngineTraits()))
+    back, other = (Job(n, TraceRequest(0, 10, 40), 10) for n in range(2))
+    batch.add(back)
+    batch.add(other)
+    for _ in range(15):
+        batch.one_step()
+    batch.remove(back)
+    for _ in range(10):
+        batch.one_step()
+    batch.add(back)
+    finished = []
+    while len(batch):
+        batch.advance_to_finish()
+        finished += [(job.key, batch.steps) for job in batch.pop_finished()]
+        assert all(job.generated_tokens == 40 for job in (back, other) if job not in batch)
+    assert [key for key, _ in finished] == [1, 0]

@@ -5,6 +5,8 @@ import pytest
 from saccade.scheduler.cluster import Role
 from saccade.scheduler.simulator.costs import EngineTraits
 from saccade.scheduler.simulator.engine import Options, Simulation
+from saccade.scheduler.simulator.instance import Instance
+from saccade.scheduler.simulator.job import Job
 from saccade.scheduler.simulator.metrics import Metrics
 from saccade.scheduler.simulator.policies.base import ALL, RoleMove
 from saccade.scheduler.simulator.workloads.base import PIXELS_PER_TOKEN, TraceRequest
@@ -83,6 +85,20 @@ def test_a_request_waits_for_room_for_its_kv() -> None:
     trace = [TraceRequest(0.0, 100, 101), TraceRequest(0.0, 100, 1)]
     _, metrics = simulated(trace, of("prefill", "decode"), model=model)
     assert metrics.by_modality["text"].ttft_s.total == pytest.approx(0.1 + 0.1 + 1.0 + 0.1)
+
+
+def test_instances_that_wait_for_each_others_room_do_not_wait_for_ever() -> None:
+    class Crossed(SomeLayout):
+        """Decode on the other instance, always."""
+
+        def choose_decode(self, job: Job, source: Instance) -> Instance | None:
+            return self.instances[1 - source.index]
+
+    both = of("prefill", "decode")
+    model = SomeCosts(capacity_tokens=300, transfer_s=0.01)
+    simulation = Simulation(Crossed(both, both), model, Options(2, noise_sigma=0.0))
+    metrics = simulation.run(iter([TraceRequest(0.0, 100, 101), TraceRequest(0.0, 100, 101)]))
+    assert metrics.num_ended["finished"] == 2
 
 
 def test_what_can_never_fit_is_rejected_and_said() -> None:
