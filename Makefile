@@ -14,7 +14,7 @@ STAMP := .venv/.setup
 PROTO := serving/transport/instance.proto
 SHIM  := $(wildcard tools/torchvision_cpu/*.py)
 
-.PHONY: help setup serve test test-fast lint format types lock wheel clean bench-loadtest-agreement bench-cpu-comparison
+.PHONY: help setup serve test test-fast lint format types lock wheel clean bench-loadtest-agreement bench-cpu-comparison results-simulation
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-26s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ format: setup ## rewrite the code in the project's style
 types: setup ## check types (the first time takes a minute: vLLM is read too)
 	@echo "== mypy"
 	@$(BIN)/mypy
+
+results-simulation: setup ## simulate the paper's comparisons into docs/results/simulation.md (some minutes; ARGS=--jobs=8)
+	@$(BIN)/saccade simulate --report docs/results/simulation.md $(ARGS)
 
 lock: setup ## make cpu.lock again after a change of dependencies (ARGS=--upgrade for newer versions)
 	@tools/lock/compile.sh $(ARGS)

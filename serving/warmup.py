@@ -30,9 +30,9 @@ class WarmUpError(Exception):
 
 def placements(instances: Instances) -> list[Placement]:
     """Placements that together reach every instance in every role, and every hand-over pair."""
-    views = instances.views()
+    states = instances.states()
     names = {
-        role: sorted(view.name for view in views if role in view.roles)
+        role: sorted(state.name for state in states if role in state.roles)
         for role in ("encode", "prefill", "decode")
     }
     pairs = [
@@ -42,11 +42,10 @@ def placements(instances: Instances) -> list[Placement]:
     ] or [(name, name) for name in names["decode"]]
     if not pairs:
         raise WarmUpError("No instance serves prefill and decode any more; see its log.")
-    encoders: list[Any] = names["encode"] or [None]
+    encoders: list[tuple[str, ...]] = [(name,) for name in names["encode"]] or [()]
     rounds = max(len(pairs), len(encoders))
     return [
-        Placement(*pairs[i % len(pairs)], "warm-up", encode=encoders[i % len(encoders)])
-        for i in range(rounds)
+        Placement(*pairs[i % len(pairs)], encode=encoders[i % len(encoders)]) for i in range(rounds)
     ]
 
 
@@ -59,7 +58,7 @@ async def warm_up(app: App, settings: Settings, instances: Instances) -> None:
         transport=transport, base_url="http://warm-up", headers=headers
     ) as client:
         for placement in placements(instances):
-            names = (placement.encode, placement.prefill, placement.decode)
+            names = (*placement.encode, placement.prefill, placement.decode)
             way = f"The warm-up request through {' -> '.join(filter(None, names))}"
             token = pinned_placement.set(placement)
             try:

@@ -26,7 +26,7 @@ class Readiness:
 
     def stage_ready(self, stage: str) -> bool:
         role = _ROLE_OF_STAGE.get(stage, stage)
-        return any(role in view.roles for view in self.instances.views())
+        return any(role in state.roles for state in self.instances.states())
 
     def ready(self) -> bool:
         return (

@@ -12,7 +12,9 @@ from saccade.serving.cli import (
     dataset,
     evaluate,
     loadtest,
+    plan,
     serve,
+    simulate,
     train,
 )
 
@@ -26,6 +28,8 @@ app = typer.Typer(
 app.command("serve")(serve.serve)
 app.command("chat")(chat.chat)
 app.command("eval")(evaluate.evaluate)
+app.command("simulate", epilog=simulate.EPILOG)(simulate.simulate)
+app.command("plan", epilog=plan.EPILOG)(plan.plan)
 app.add_typer(config.app, name="config")
 app.add_typer(checkpoint.app, name="checkpoint")
 app.add_typer(dataset.app, name="dataset")

@@ -12,7 +12,8 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from saccade.scheduler.placement import NoInstanceError, Placement, least_loaded, place
+from saccade.scheduler.placement import NoInstanceError, Placement, place
+from saccade.scheduler.requests import RequestShape, VisualItem
 from saccade.serving.errors import InternalError, InvalidRequestError, OverloadedError
 from saccade.serving.gateway.context import PendingPicture, RequestContext
 from saccade.serving.gateway.handover import Handover
@@ -88,9 +89,7 @@ class Dispatcher:
             )
         references = await self._visual_tokens(context)
         self._metrics.prompt_tokens.inc(len(answer.prompt.token_ids))
-        placement = context.pinned or place(
-            self.instances.views(), one_instance=answer.one_instance
-        )
+        placement = context.pinned or self._place(context, answer)
         run = self._split if placement.split else self._whole
         async with aclosing(run(context, answer, placement, references)) as chunks:
             async for chunk in chunks:
@@ -122,8 +121,7 @@ class Dispatcher:
         raise first
 
     async def _encode(self, context: RequestContext, pending: PendingPicture) -> Any:
-        pinned = context.pinned.encode if context.pinned else None
-        name = pinned or least_loaded(self.instances.views(), "encode").name
+        name = self._encoder(context, pending)
         instance = self.instances[name]
         with instance.working("encode"):
             picture = pending.picture
@@ -145,6 +143,17 @@ class Dispatcher:
         self._metrics.visual_tokens.labels("kept").inc(pending.num_visual_tokens)
         return encoded.reference
 
+    def _encoder(self, context: RequestContext, pending: PendingPicture) -> str:
+        if context.pinned and context.pinned.encode:
+            return _chosen(*context.pinned.encode)
+        shape = RequestShape(
+            context.key,
+            "image",
+            visual=(VisualItem(pending.picture.content_hash, pending.num_visual_tokens),),
+            tenant=context.tenant,
+        )
+        return _chosen(*place(self.instances.index(), shape, ("encode",)).encode)
+
     # One instance ------------------------------------------------------------------------------
 
     async def _whole(
@@ -155,7 +164,7 @@ class Dispatcher:
         references: list[Any],
     ) -> AsyncGenerator[GenerateChunk, None]:
         """Prefill and decode on one instance."""
-        instance = self.instances[placement.decode]
+        instance = self.instances[_chosen(placement.decode)]
         await self._stage(instance, answer.key, references)
         request = self._request(answer)
         started = self._clock()
@@ -181,7 +190,8 @@ class Dispatcher:
         references: list[Any],
     ) -> AsyncGenerator[GenerateChunk, None]:
         """Prefill here, decode there; prefill again when a hand-over fails before a token."""
-        prefill, decode = self.instances[placement.prefill], self.instances[placement.decode]
+        prefill = self.instances[_chosen(placement.prefill)]
+        decode = self.instances[_chosen(placement.decode)]
         for attempt in range(1, MAX_PREFILLS + 1):
             if attempt > 1:
                 self._metrics.kv_retries.inc()
@@ -276,6 +286,17 @@ class Dispatcher:
         held = Handover(prefill.name, params, self._clock() + lease_s, lease_s)
         await self._release(decode, key, held)
 
+    def _place(self, context: RequestContext, answer: Answer) -> Placement:
+        """The LLM's stages. The prompt holds a place for each visual token, so it counts them."""
+        shape = RequestShape(
+            answer.key,
+            "image" if context.pictures else "text",
+            text_tokens=len(answer.prompt.token_ids),
+            tenant=context.tenant,
+            one_instance=answer.one_instance,
+        )
+        return place(self.instances.index(), shape, ("prefill", "decode"))
+
     # Helpers -----------------------------------------------------------------------------------
 
     async def _stage(self, instance: Instance, key: str, references: list[Any]) -> None:
@@ -317,6 +338,11 @@ class Dispatcher:
 
 class _HandoverFailedError(Exception):
     """The decode instance could not pull the KV blocks; nothing was sent yet."""
+
+
+def _chosen(name: str | None) -> str:
+    assert name is not None, "a stage was not placed"
+    return name
 
 
 def _refuse_error(instance: str, chunk: GenerateChunk) -> None:

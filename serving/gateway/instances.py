@@ -5,7 +5,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from saccade.scheduler.cluster import InstanceView, Role
+from saccade.scheduler.cluster import InstanceState, Role, StageLoad
+from saccade.scheduler.cost_model import UNIT
+from saccade.scheduler.index import PlacementIndex
+from saccade.scheduler.policy import ONE_POOL
 from saccade.serving.transport.instance_pb2 import GenerateChunk, GenerateRequest, Prompt
 
 
@@ -63,8 +66,9 @@ class Instance:
     alive: bool = True
     load: dict[Role, int] = field(default_factory=dict)
 
-    def view(self) -> InstanceView:
-        return InstanceView(self.name, self.resident, self.roles, dict(self.load))
+    def state(self) -> InstanceState:
+        load = {role: StageLoad(num, float(num), num) for role, num in self.load.items()}
+        return InstanceState(self.name, self.resident, self.roles, load=load)
 
     @contextmanager
     def working(self, role: Role) -> Iterator[None]:
@@ -79,6 +83,10 @@ class Instance:
 class Instances(dict[str, Instance]):
     """All instances by name."""
 
-    def views(self) -> list[InstanceView]:
+    def states(self) -> list[InstanceState]:
         """Those that may get work."""
-        return [instance.view() for instance in self.values() if instance.alive]
+        return [instance.state() for instance in self.values() if instance.alive]
+
+    def index(self) -> PlacementIndex:
+        """For one placement. Queues are in numbers of requests: no stage has been timed here."""
+        return PlacementIndex(ONE_POOL, UNIT, self.states())

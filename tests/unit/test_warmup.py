@@ -43,7 +43,7 @@ def test_every_instance_is_reached_in_every_role_that_it_serves(
     planned = placements(instances(resident))
     reached = {(p.prefill, "prefill") for p in planned}
     reached |= {(p.decode, "decode") for p in planned}
-    reached |= {(p.encode, "encode") for p in planned if p.encode is not None}
+    reached |= {(name, "encode") for p in planned for name in p.encode}
     served = {(name, role) for name, roles in initial_roles(resident).items() for role in roles}
     assert reached == served
 

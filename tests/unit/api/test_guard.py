@@ -247,7 +247,7 @@ async def test_before_it_is_ready_no_picture_is_fetched() -> None:
 
 
 async def test_the_warm_up_gets_through_before_it_is_ready() -> None:
-    server, placement = Server(ready=False), Placement("p", "d", "warm-up")
+    server, placement = Server(ready=False), Placement("p", "d")
     token = pinned_placement.set(placement)
     try:
         assert (await server.send(text())).status == 200

@@ -204,7 +204,7 @@ async def test_requests_spread_over_equal_instances() -> None:
 async def test_a_pinned_request_goes_where_it_is_told() -> None:
     resident = SPLIT | {"encode-1": frozenset({"encode"}), "decode-1": frozenset({"decode"})}
     cluster, context = Cluster(resident), a_request(num_pictures=1)
-    context.pinned = Placement("prefill-0", "decode-1", "warm-up", encode="encode-1")
+    context.pinned = Placement("prefill-0", "decode-1", encode=("encode-1",))
     await cluster.answer(context)
     assert [name for name, _ in cluster.world.calls] == [
         "encode-1",

@@ -1,0 +1,1 @@
+"""What runs show: a table, JSON, an HTML page with plots."""

@@ -1,0 +1,1 @@
+"""What arrives: synthetic mixtures, and readers of recorded traces."""

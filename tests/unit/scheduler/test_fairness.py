@@ -1,0 +1,155 @@
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from saccade.scheduler.fairness import FairQueue
+from saccade.scheduler.policy import FairnessPolicy
+from saccade.scheduler.requests import Priority, RequestShape
+
+FAIR = FairnessPolicy(ageing=0.0)
+arrivals = st.lists(
+    st.tuples(
+        st.sampled_from(("text", "image")),
+        st.sampled_from(("one", "two", "three")),
+        st.sampled_from(("interactive", "standard", "batch")),
+        st.floats(0.01, 5),
+    ),
+    max_size=40,
+)
+policies = st.builds(FairnessPolicy, enabled=st.booleans(), ageing=st.sampled_from((0.0, 0.1, 5.0)))
+Arrival = tuple[str, str, Priority, float]
+
+
+def shape(key: int, arrival: Arrival) -> RequestShape:
+    modality, tenant, priority, _ = arrival
+    return RequestShape(str(key), modality, tenant=tenant, priority=priority, arrival_s=float(key))
+
+
+def fill(queue: FairQueue[int], waiting: list[Arrival]) -> None:
+    for key, arrival in enumerate(waiting):
+        queue.push(key, shape(key, arrival), arrival[3])
+
+
+def drain(queue: FairQueue[int]) -> list[int]:
+    return [queue.pop() for _ in range(len(queue))]
+
+
+@given(policies, arrivals)
+def test_everything_that_waits_is_served_once(
+    policy: FairnessPolicy, waiting: list[Arrival]
+) -> None:
+    queue = FairQueue[int](policy)
+    fill(queue, waiting)
+    assert sorted(drain(queue)) == list(range(len(waiting)))
+    with pytest.raises(IndexError):
+        queue.pop()
+
+
+@given(policies, arrivals)
+def test_a_flow_is_served_in_order_of_arrival(
+    policy: FairnessPolicy, waiting: list[Arrival]
+) -> None:
+    queue = FairQueue[int](policy)
+    fill(queue, waiting)
+    order = drain(queue)
+    for flow in {arrival[:2] for arrival in waiting}:
+        own = [key for key in order if waiting[key][:2] == flow]
+        assert own == sorted(own)
+
+
+@given(arrivals, st.randoms(use_true_random=False))
+def test_a_request_that_is_removed_is_not_served_and_the_others_are(
+    waiting: list[Arrival], order: random.Random
+) -> None:
+    queue = FairQueue[int](FAIR)
+    fill(queue, waiting)
+    gone = {key for key in range(len(waiting)) if order.random() < 0.4}
+    for key in sorted(gone, key=lambda _: order.random()):
+        assert queue.remove(str(key)) == key
+    assert sorted(drain(queue)) == [k for k in range(len(waiting)) if k not in gone]
+
+
+@given(st.lists(st.floats(0.01, 5), min_size=30, max_size=60), st.floats(0.01, 5))
+def test_text_never_waits_behind_more_pictures_than_its_share(
+    pictures_s: list[float], text_s: float
+) -> None:
+    """Before the k-th text, pictures get at most what k texts and one picture more cost."""
+    queue = FairQueue[int](FAIR)
+    for key, cost_s in enumerate(pictures_s):
+        queue.push(key, shape(key, ("image", "one", "standard", cost_s)), cost_s)
+    texts = range(100, 110)
+    for key in texts:
+        queue.push(key, shape(key, ("text", "one", "standard", text_s)), text_s)
+    served_s, num_texts = 0.0, 0
+    for key in drain(queue):
+        if key < 100:
+            served_s += pictures_s[key]
+        else:
+            num_texts += 1
+            assert served_s <= (num_texts - 1) * text_s + max(pictures_s) + 1e-9
+
+
+@given(st.integers(1, 40))
+def test_a_tenant_with_one_request_never_waits_for_the_whole_queue_of_another(num: int) -> None:
+    queue = FairQueue[int](FAIR)
+    for key in range(num):
+        queue.push(key, shape(key, ("text", "greedy", "standard", 1.0)), 1.0)
+    queue.push(99, shape(99, ("text", "modest", "standard", 1.0)), 1.0)
+    assert drain(queue).index(99) <= 1
+
+
+def test_service_by_priority_is_in_the_ratio_of_the_weights() -> None:
+    queue = FairQueue[int](FAIR)
+    for key in range(200):
+        tenant, priority = (("one", "interactive"), ("two", "batch"))[key % 2]
+        assert priority in ("interactive", "batch")
+        queue.push(key, shape(key, ("text", tenant, priority, 1.0)), 1.0)  # type: ignore[arg-type]
+    first = [queue.pop() for _ in range(50)]
+    assert sum(key % 2 == 0 for key in first) == 40
+
+
+def test_a_flow_that_was_away_has_saved_up_nothing() -> None:
+    queue = FairQueue[int](FAIR)
+    for key in range(50):
+        queue.push(key, shape(key, ("text", "busy", "standard", 1.0)), 1.0)
+    for _ in range(25):
+        queue.pop()
+    for key in range(50, 75):
+        queue.push(key, shape(key, ("text", "back", "standard", 1.0)), 1.0)
+    first = [queue.pop() for _ in range(10)]
+    assert sum(key >= 50 for key in first) in (5, 6)
+
+
+def test_ageing_lets_the_older_one_go_first_whatever_its_flow_has_had() -> None:
+    def first(ageing: float) -> int:
+        queue = FairQueue[int](FairnessPolicy(ageing=ageing))
+        queue.push(0, shape(0, ("text", "one", "standard", 9.0)), 9.0)
+        queue.push(1, shape(1, ("text", "one", "standard", 9.0)), 9.0)
+        queue.pop()
+        queue.push(50, shape(50, ("text", "two", "standard", 9.0)), 9.0)
+        return queue.pop()
+
+    assert first(0.0) == 50
+    assert first(1.0) == 1
+
+
+def test_switched_off_it_is_first_come_first_served() -> None:
+    queue = FairQueue[int](FairnessPolicy(enabled=False))
+    pictures: list[Arrival] = [("image", "one", "batch", 9.0)] * 3
+    fill(queue, [*pictures, ("text", "two", "interactive", 0.1)])
+    assert drain(queue) == [0, 1, 2, 3]
+
+
+def test_the_same_request_cannot_wait_twice() -> None:
+    queue = FairQueue[int](FAIR)
+    queue.push(0, RequestShape("a"), 1.0)
+    with pytest.raises(ValueError, match="'a' waits already"):
+        queue.push(1, RequestShape("a"), 1.0)
+
+
+def test_looking_at_the_next_one_does_not_take_it() -> None:
+    queue = FairQueue[int](FAIR)
+    fill(queue, [("text", "one", "standard", 1.0)])
+    assert (queue.peek(), list(queue), len(queue)) == (0, [0], 1)
