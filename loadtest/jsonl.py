@@ -59,7 +59,7 @@ def read_run(path: Path) -> RunRecord:
 
 
 def write_summary(path: Path, summary: Summary) -> None:
-    """Write a summary; its JSON Schema is `Summary.model_json_schema()`."""
+    """Write a summary; `saccade loadtest schema` prints its JSON Schema."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(summary.model_dump_json(indent=2) + "\n", encoding="utf-8")
 

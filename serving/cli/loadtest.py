@@ -261,6 +261,16 @@ def workloads() -> None:
 
 
 @app.command()
+def schema() -> None:
+    """Print the JSON Schema of a run's summary.json, with what each field means."""
+    import json
+
+    from saccade.loadtest.metrics.schema import Summary
+
+    typer.echo(json.dumps(Summary.model_json_schema(), indent=2))
+
+
+@app.command()
 def selftest(
     rate: Annotated[float, typer.Option(help="Streams per second.", min=1)] = 200.0,
     chunks: Annotated[int, typer.Option(help="Chunks of each stream.", min=1)] = 20,

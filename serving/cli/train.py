@@ -20,18 +20,17 @@ def stage(
         Path | None,
         typer.Option(
             "--from",
-            help="Checkpoint to begin with, such as the checkpoint/ of the stage before; random "
-            "weights without it.",
+            help="checkpoint/ of the stage before; the first stage goes without.",
         ),
     ] = None,
 ) -> None:
     """Run one stage, or go on with it: the same command again goes on from the last saved state.
 
-    Runs on the CPU. Example, the first two stages:
+    Uses a GPU where there is one. Example, the first two stages:
 
-      saccade train stage training/recipes/saccade-tiny/1-contrastive.yaml --run runs/1
+      saccade train stage training/recipes/saccade-tiny/1-teacher.yaml --run runs/1
 
-      saccade train stage training/recipes/saccade-tiny/2-alignment.yaml --run runs/2
+      saccade train stage training/recipes/saccade-tiny/2-contrastive.yaml --run runs/2
       --from runs/1/checkpoint
     """
     from saccade.training.recipe.settings import RecipeError
@@ -50,13 +49,17 @@ def stage(
 def export(
     weights: Annotated[Path, typer.Argument(help="checkpoint/ of the last stage's run.")],
     directory: Annotated[Path, typer.Argument(help="Folder to write the model to.")],
+    runs: Annotated[
+        list[Path] | None,
+        typer.Option("--run", "-r", help="Run whose log and curves come along; once for each."),
+    ] = None,
 ) -> None:
     """Write a checkpoint for serving: bfloat16 weights, tokenizer, chat template, configuration."""
     from saccade.training.recipe.export import export as write
     from saccade.training.recipe.settings import RecipeError
 
     try:
-        write(weights, directory)
+        write(weights, directory, runs or ())
     except (RecipeError, OSError) as error:
         fail(str(error))
     typer.echo(f"{directory}: ready to serve")

@@ -15,6 +15,8 @@ def prepare_environment(*, local: bool) -> None:
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    # Instances are the work, not a background job: at Ray's 15 a busy gateway starves them.
+    os.environ.setdefault("RAY_worker_niceness", "0")
     if not local:
         return
     # The switch is named after the systems where it is the default.

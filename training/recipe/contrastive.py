@@ -15,16 +15,16 @@ from torch.nn.functional import cross_entropy, mse_loss, normalize
 
 from saccade.training.architecture import VisionSizes
 from saccade.training.data import Example, Split, still
+from saccade.training.recipe.device import on_device
 from saccade.training.recipe.initial import whiten_patches
 from saccade.training.recipe.model import TinyModel
 from saccade.training.recipe.patch_heads import PatchHeads
 from saccade.training.recipe.pictures import PatchTargets, squeezed
 from saccade.training.recipe.settings import ContrastiveStage
-from saccade.training.recipe.teacher import Teacher, widths_of_depths
+from saccade.training.recipe.teacher import DEPTHS, Teacher, widths_of_depths
 from saccade.training.tokenizer import build_tokenizer, text_tower_tokenizer
 
-IMITATING_LAYERS = (-6, -5, -4, -3, -2)
-"""Which hidden states of the tower follow the teacher's five depths."""
+DEPTHS_AT_FIRST = 2
 
 PICTURES_TO_WHITEN = 256
 LARGEST_LOGIT_SCALE = 4.6052
@@ -39,6 +39,7 @@ class ContrastiveBatch:
     names: Tensor  # [K, M] token ids of the different names of objects
     names_mask: Tensor
     name_of_region: Tensor  # [R], row of `names`
+    number: int
     patches: PatchTargets
 
 
@@ -52,12 +53,13 @@ class Imitation(nn.Module):
             for width in widths_of_depths(sizes)
         )
 
-    def loss(self, hidden_states: Sequence[Tensor], taught: Sequence[Tensor]) -> Tensor:
-        """Mean squared error, in shares of the variance of what is taught."""
-        parts = []
-        for layer, reader, wanted in zip(IMITATING_LAYERS, self.readers, taught, strict=True):
-            read = reader(hidden_states[layer][:, 1:])
-            parts.append(mse_loss(read, wanted) / wanted.var())
+    def loss(self, hidden: Sequence[Tensor], taught: Sequence[Tensor]) -> Tensor:
+        """Mean squared error of the last of `hidden`, a layer each, in shares of the variance of
+        what is taught there."""
+        parts = [
+            mse_loss(reader(layer[:, 1:]), wanted) / wanted.var()
+            for layer, reader, wanted in zip(hidden, self.readers, taught, strict=False)
+        ]
         return torch.stack(parts).mean()
 
 
@@ -71,17 +73,19 @@ class ContrastiveTask:
         self._teacher = teacher
         self.imitation = Imitation(sizes)
         self._tokenizer = text_tower_tokenizer(build_tokenizer(model.architecture))
-        self._side = model.architecture.vision.image_size
+        self._side = sizes.image_size
+        self._kept: dict[int, list[Tensor]] = {}
+        self._feature_layer = sizes.num_layers + 1 + sizes.feature_layer
+        self._first_layer = self._feature_layer - DEPTHS + 1
 
     def modules(self) -> dict[str, nn.Module]:
         """What is trained, or kept for going on."""
         return {"model": self.model, "heads": self.heads, "imitation": self.imitation}
 
     def begin(self) -> None:
-        """Called once, if the weights are random."""
         batches = -(-PICTURES_TO_WHITEN // self.settings.schedule.batch_size)
         pictures = [self.batch(-1 - number).pictures for number in range(batches)]
-        whiten_patches(self.model, torch.cat(pictures))
+        whiten_patches(self.model, torch.cat(pictures).to(self.model.device))
 
     def trained(self) -> Iterable[nn.Parameter]:
         model = self.model
@@ -90,37 +94,62 @@ class ContrastiveTask:
             yield from part.parameters()
         yield model.logit_scale
 
-    def batch(self, step: int) -> ContrastiveBatch:
+    def batch(self, number: int) -> ContrastiveBatch:
         size = self.settings.schedule.batch_size
         return self._batch(
             [
-                still(Split.TRAIN, self.settings.seed, step * size + i, ("colour",))
+                still(Split.TRAIN, self.settings.seed, number * size + i, ("colour",))
                 for i in range(size)
-            ]
+            ],
+            number,
         )
 
-    def loss(self, batch: ContrastiveBatch) -> tuple[Tensor, dict[str, Tensor]]:
-        layers = self.model.layers(batch.pictures)
-        joint = self.model.joint_picture(layers[-1])
+    def _depths(self, step: int) -> int:
+        every = self.settings.grow_every
+        return min(DEPTHS, DEPTHS_AT_FIRST + step // every) if every else DEPTHS
+
+    def loss(self, batch: ContrastiveBatch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        depths = self._depths(step)
+        grown = depths == DEPTHS
+        layers = self.model.layers(
+            batch.pictures, None if grown else self._first_layer + depths - 1
+        )
+        imitation = self.imitation.loss(
+            layers[self._first_layer :], self._taught_in(batch)[:depths]
+        )
+        total, parts = self.settings.imitation_weight * imitation, {"imitation": imitation}
+        if grown:
+            others = self._contrasts(layers[-1], batch)
+            heads = self.heads.losses(layers[self._feature_layer][:, 1:], batch.patches)
+            settings = self.settings
+            total = (
+                total
+                + settings.caption_weight * others["pictures"]
+                + settings.region_weight * others["regions"]
+                + settings.patch_weight * torch.stack(list(heads.values())).sum()
+            )
+            parts |= others | heads
+        return total, parts
+
+    @torch.no_grad()
+    def _taught_in(self, batch: ContrastiveBatch) -> list[Tensor]:
+        """What the teacher makes of the pictures, which takes as long as half a step of the tower:
+        kept if they come again."""
+        if batch.number in self._kept:
+            return [depth.float() for depth in self._kept[batch.number]]
+        taught = self._teacher(self.model.pixels(batch.pictures))
+        if self.settings.schedule.different_batches:
+            self._kept[batch.number] = [depth.half() for depth in taught]
+        return taught
+
+    def _contrasts(self, last_layer: Tensor, batch: ContrastiveBatch) -> dict[str, Tensor]:
+        joint = self.model.joint_picture(last_layer)
         texts = self.model.joint_text(batch.captions, batch.captions_mask)
         names = self.model.joint_text(batch.names, batch.names_mask)
-        with torch.no_grad():
-            taught = self._teacher(self.model.pixels(batch.pictures))
-        parts = {
+        return {
             "pictures": self._symmetric(joint[:, 0], texts),
             "regions": self._regions(joint[:, 1:], names, batch),
-            "imitation": self.imitation.loss(layers, taught),
         }
-        features = layers[self.model.architecture.vision.feature_layer]
-        heads = self.heads.losses(features[:, 1:], batch.patches)
-        settings = self.settings
-        total = (
-            settings.caption_weight * parts["pictures"]
-            + settings.region_weight * parts["regions"]
-            + settings.imitation_weight * parts["imitation"]
-            + settings.patch_weight * torch.stack(list(heads.values())).sum()
-        )
-        return total, parts | heads
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
@@ -132,7 +161,7 @@ class ContrastiveTask:
             batch = self._batch(
                 [still(Split.HELD_OUT, 0, start + i, ("colour",)) for i in range(size)]
             )
-            results.append(self._scores(batch))
+            results.append(self._scores(on_device(batch, self.model.device)))
         return {name: sum(r[name] for r in results) / len(results) for name in results[0]}
 
     def _scores(self, batch: ContrastiveBatch) -> dict[str, float]:
@@ -141,7 +170,7 @@ class ContrastiveTask:
         texts = normalize(self.model.joint_text(batch.captions, batch.captions_mask), dim=-1)
         found = (texts @ joint[:, 0].T).argmax(1)
         right = (found == torch.arange(len(texts), device=found.device)).float().mean()
-        features = layers[self.model.architecture.vision.feature_layer]
+        features = layers[self._feature_layer]
         return {"retrieval": right.item()} | self.heads.scores(features[:, 1:], batch.patches)
 
     def _symmetric(self, pictures: Tensor, texts: Tensor) -> Tensor:
@@ -161,7 +190,7 @@ class ContrastiveTask:
         scale = self.model.logit_scale.clamp(max=LARGEST_LOGIT_SCALE).exp()
         return scale * normalize(pictures, dim=-1) @ normalize(texts, dim=-1).T
 
-    def _batch(self, examples: Sequence[Example]) -> ContrastiveBatch:
+    def _batch(self, examples: Sequence[Example], number: int = -1) -> ContrastiveBatch:
         of_regions = [f"a {o.colour} {o.shape}" for e in examples for o in e.scenes[0].objects]
         different = sorted(set(of_regions))
         captions, captions_mask = padded(self._tokenizer, [e.caption for e in examples])
@@ -174,6 +203,7 @@ class ContrastiveTask:
             names_mask=names_mask,
             name_of_region=torch.tensor([different.index(n) for n in of_regions]),
             patches=PatchTargets.of(examples, self._patches_side),
+            number=number,
         )
 
 

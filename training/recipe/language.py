@@ -22,6 +22,7 @@ from saccade.training.data import (
     still,
     text_only,
 )
+from saccade.training.recipe.device import on_device
 from saccade.training.recipe.model import TinyModel
 from saccade.training.recipe.pictures import IGNORED, squeezed
 from saccade.training.recipe.sequences import Composer, Row, Sequences, some_system_prompt
@@ -53,27 +54,30 @@ class LanguageTask:
         if self.settings.train_vision:
             yield from self.model.vision.parameters()
 
-    def batch(self, step: int) -> LanguageBatch:
+    def begin(self) -> None:
+        """From the weights of the stage before."""
+
+    def batch(self, number: int) -> LanguageBatch:
         settings, size = self.settings, self.settings.schedule.batch_size
-        rng = Random(f"{settings.seed}/{step}")
+        rng = Random(f"{settings.seed}/{number}")
         if rng.random() < settings.mixture.clip:
             # A clip costs as much as its number of frames in stills.
             frames = rng.choice(settings.clip_frames)
             count = max(1, round(size * 2 / frames))
-            first = step * size
+            first = number * size
             examples = [
                 clip(Split.TRAIN, settings.seed, first + i, num_frames=frames) for i in range(count)
             ]
             return self._batch(examples, [self._row(rng, e) for e in examples])
         chats = sum(rng.random() < settings.mixture.chat for _ in range(size))
-        examples = [self._still(step * size + i) for i in range(size - chats)]
+        examples = [self._still(number * size + i) for i in range(size - chats)]
         examples += [
-            text_only(Split.TRAIN, settings.seed, step * size + i, settings.questions_per_picture)
+            text_only(Split.TRAIN, settings.seed, number * size + i, settings.questions_per_picture)
             for i in range(chats)
         ]
         return self._batch(examples, [self._row(rng, e) for e in examples])
 
-    def loss(self, batch: LanguageBatch) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(self, batch: LanguageBatch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         logits, labels = self.answers(batch)
         loss = cross_entropy(logits, labels)
         return loss, {}
@@ -113,7 +117,8 @@ class LanguageTask:
         for start in range(0, len(examples), 16):
             some = examples[start : start + 16]
             rows = [self._composer.branches(len(e.pictures), e.questions) for e in some]
-            rights = self.rights(self._batch(some, rows))
+            batch = on_device(self._batch(some, rows), self.model.device)
+            rights = self.rights(batch)
             for example, by_question in zip(some, rights, strict=True):
                 for index, question in enumerate(example.questions):
                     hits[question.kind].append(by_question[index])

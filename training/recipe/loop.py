@@ -6,8 +6,8 @@ for it, so a run that was killed goes on as if nothing had happened.
 """
 
 import math
-from collections.abc import Iterable, Iterator
-from dataclasses import fields, is_dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,9 +22,11 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from torch import Tensor, nn
+from torch.optim import AdamW, Muon, Optimizer
 from torch.utils.data import DataLoader, Dataset
 
 from saccade.training.recipe.curves import draw_curves
+from saccade.training.recipe.device import on_device
 from saccade.training.recipe.log import Log
 from saccade.training.recipe.settings import RecipeError, Reports, Schedule
 
@@ -40,10 +42,13 @@ class Task(Protocol):
 
     def trained(self) -> Iterable[nn.Parameter]: ...
 
-    def batch(self, step: int) -> Any:
-        """Made in a process of its own; the same for the same step."""
+    def begin(self) -> None:
+        """Called before the first step, and not when a run goes on."""
 
-    def loss(self, batch: Any) -> tuple[Tensor, dict[str, Tensor]]: ...
+    def batch(self, number: int) -> Any:
+        """Made in a process of its own; the same for the same number."""
+
+    def loss(self, batch: Any, step: int) -> tuple[Tensor, dict[str, Tensor]]: ...
 
     def evaluate(self) -> dict[str, float]: ...
 
@@ -52,39 +57,42 @@ def run(
     task: Task, directory: Path, schedule: Schedule, reports: Reports, data_workers: int,
     device: torch.device,
 ) -> None:  # fmt: skip
-    """Train from where the folder's last state is to the end of the schedule."""
-    for module in task.modules().values():
-        module.to(device)
-    optimizer = _optimizer(task.trained(), schedule)
-    first = _resume(directory, task, optimizer, device)
+    """Train from where the folder's last state is to the end of the schedule. The task's modules
+    are on the device already."""
+    optimizers = _optimizers(task, schedule)
+    first = _resume(directory, task, optimizers, device)
+    if first == 0:
+        task.begin()
     log = Log(directory / LOG, first)
     with _progress() as progress:
         bar = progress.add_task(directory.name, total=schedule.steps, completed=first, note="")
-        batches = _batches(task, first, schedule.steps, data_workers)
+        batches = _batches(task, first, schedule, data_workers)
         for step, batch in zip(range(first, schedule.steps), batches, strict=True):
-            rate = learning_rate(step, schedule)
-            losses = _step(task, optimizer, on_device(batch, device), rate, schedule.clip_norm)
+            share = learning_rate_share(step, schedule)
+            losses = _step(
+                task, optimizers, on_device(batch, device), step, share, schedule.clip_norm
+            )
             done = step + 1
             if done % reports.log_every == 0 or done == schedule.steps:
                 values = {name: value.item() for name, value in losses.items()}
-                log.add(done, {"learning_rate": rate, **values})
+                log.add(done, {"learning_rate": share * schedule.learning_rate, **values})
                 progress.update(bar, note=f"loss {values['loss']:.3f}")
             if done % reports.evaluate_every == 0 or done == schedule.steps:
                 log.add(done, {f"held-out {n}": v for n, v in evaluate(task).items()})
                 draw_curves(directory / LOG, directory / CURVES)
             if done % reports.save_every == 0 or done == schedule.steps:
-                _save(directory, task, optimizer, done)
+                _save(directory, task, optimizers, done)
             progress.update(bar, completed=done)
 
 
-def learning_rate(step: int, schedule: Schedule) -> float:
-    """Linear warm-up, then half a cosine down to `final_ratio`."""
+def learning_rate_share(step: int, schedule: Schedule) -> float:
+    """Of the highest: linear warm-up, then half a cosine down to `final_ratio`."""
     warmup = max(1, round(schedule.warmup_ratio * schedule.steps))
     if step < warmup:
-        return schedule.learning_rate * (step + 1) / warmup
+        return (step + 1) / warmup
     share = (step - warmup) / max(1, schedule.steps - warmup)
     cosine = (1 + math.cos(math.pi * share)) / 2
-    return schedule.learning_rate * (schedule.final_ratio + (1 - schedule.final_ratio) * cosine)
+    return schedule.final_ratio + (1 - schedule.final_ratio) * cosine
 
 
 def evaluate(task: Task) -> dict[str, float]:
@@ -97,39 +105,48 @@ def evaluate(task: Task) -> dict[str, float]:
             module.train()
 
 
-def on_device(batch: Any, device: torch.device) -> Any:
-    """A dataclass of tensors, or of such dataclasses, moved."""
-    if isinstance(batch, Tensor):
-        return batch.to(device, non_blocking=True)
-    if is_dataclass(batch) and not isinstance(batch, type):
-        return type(batch)(*(on_device(getattr(batch, f.name), device) for f in fields(batch)))
-    return batch
-
-
 def _step(
-    task: Task, optimizer: torch.optim.Optimizer, batch: Any, rate: float, clip_norm: float
-) -> dict[str, Tensor]:
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-    loss, parts = task.loss(batch)
-    optimizer.zero_grad(set_to_none=True)
+    task: Task, optimizers: Sequence[Optimizer], batch: Any, step: int, share: float,
+    clip_norm: float,
+) -> dict[str, Tensor]:  # fmt: skip
+    loss, parts = task.loss(batch, step)
     loss.backward()
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    groups = [group for optimizer in optimizers for group in optimizer.param_groups]
+    parameters = [p for group in groups for p in group["params"]]
     norm = nn.utils.clip_grad_norm_(parameters, clip_norm)
-    optimizer.step()
+    for group in groups:
+        group["lr"] = share * group["highest_lr"]
+    for optimizer in optimizers:
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
     return {"loss": loss.detach(), "gradient norm": norm} | {
         name: part.detach() for name, part in parts.items()
     }
 
 
-def _optimizer(parameters: Iterable[nn.Parameter], schedule: Schedule) -> torch.optim.AdamW:
-    """Norms, biases and embeddings of one dimension are not decayed."""
-    every = list(parameters)
+def _optimizers(task: Task, schedule: Schedule) -> list[Optimizer]:
+    """AdamW, which decays neither norms nor biases; and, where the schedule says so, Muon for the
+    matrices inside layers."""
+    every = {id(p): p for p in task.trained()}
+    matrices: list[nn.Parameter] = []
+    if schedule.matrix_learning_rate:
+        inside = [
+            parameter
+            for module in task.modules().values()
+            for name, parameter in module.named_parameters()
+            if ".layers." in name and parameter.dim() == 2
+        ]
+        matrices = [p for p in inside if every.pop(id(p), None) is not None]
+    rest, decay, rate = every.values(), schedule.weight_decay, schedule.learning_rate
     groups = [
-        {"params": [p for p in every if p.dim() >= 2], "weight_decay": schedule.weight_decay},
-        {"params": [p for p in every if p.dim() < 2], "weight_decay": 0.0},
+        {"params": [p for p in rest if p.dim() >= 2], "weight_decay": decay, "highest_lr": rate},
+        {"params": [p for p in rest if p.dim() < 2], "weight_decay": 0.0, "highest_lr": rate},
     ]
-    return torch.optim.AdamW(groups, lr=schedule.learning_rate, betas=(0.9, schedule.beta2))
+    optimizers: list[Optimizer] = [AdamW(groups, betas=(0.9, schedule.beta2))]
+    if matrices:
+        group = {"params": matrices, "highest_lr": schedule.matrix_learning_rate}
+        optimizers.append(Muon([group], weight_decay=decay, adjust_lr_fn="match_rms_adamw"))
+    return optimizers
 
 
 class _Numbered(Dataset[Any]):
@@ -140,27 +157,35 @@ class _Numbered(Dataset[Any]):
         return self._task.batch(step)
 
 
-def _batches(task: Task, first: int, steps: int, workers: int) -> Iterator[Any]:
-    return iter(
-        DataLoader(
-            _Numbered(task),
-            batch_size=None,
-            sampler=range(first, steps),
-            num_workers=workers,
-            prefetch_factor=4 if workers else None,
-            worker_init_fn=_one_thread,
-        )
+def _batches(task: Task, first: int, schedule: Schedule, workers: int) -> Iterator[Any]:
+    """From step `first` on. Where batches come again they are kept, not made again."""
+    different = schedule.different_batches or schedule.steps
+    numbers = [step % different for step in range(first, schedule.steps)]
+    loader = DataLoader(
+        _Numbered(task),
+        batch_size=None,
+        sampler=numbers[:different],
+        num_workers=workers,
+        prefetch_factor=4 if workers else None,
+        worker_init_fn=_one_thread,
     )
+    again = len(numbers) > different
+    kept = []
+    for batch in loader:
+        # A copy, since each tensor from another process holds a file open.
+        kept += [on_device(batch, torch.device("cpu"), copy=True)] if again else []
+        yield batch
+    yield from islice(cycle(kept), len(numbers) - different if again else 0)
 
 
 def _one_thread(_worker: int) -> None:
     torch.set_num_threads(1)
 
 
-def _save(directory: Path, task: Task, optimizer: torch.optim.Optimizer, step: int) -> None:
+def _save(directory: Path, task: Task, optimizers: Sequence[Optimizer], step: int) -> None:
     state = {
         "step": step,
-        "optimizer": optimizer.state_dict(),
+        "optimizers": [optimizer.state_dict() for optimizer in optimizers],
         "modules": {name: module.state_dict() for name, module in task.modules().items()},
     }
     scratch = directory / f".{STATE}.new"
@@ -169,7 +194,7 @@ def _save(directory: Path, task: Task, optimizer: torch.optim.Optimizer, step: i
 
 
 def _resume(
-    directory: Path, task: Task, optimizer: torch.optim.Optimizer, device: torch.device
+    directory: Path, task: Task, optimizers: Sequence[Optimizer], device: torch.device
 ) -> int:
     """The step to go on with, 0 for a new run."""
     path = directory / STATE
@@ -179,7 +204,8 @@ def _resume(
         state = torch.load(path, map_location=device, weights_only=True)
         for name, module in task.modules().items():
             module.load_state_dict(state["modules"][name])
-        optimizer.load_state_dict(state["optimizer"])
+        for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
     except Exception as error:
         raise RecipeError(
             f"{path} does not fit this stage: choose another folder, or delete it ({error})"

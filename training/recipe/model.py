@@ -68,20 +68,29 @@ class TinyModel(nn.Module):
         # The files are in bfloat16, and transformers makes what they configure in that.
         self.float()
 
+    @property
+    def device(self) -> torch.device:
+        return self.mean.device
+
     def pixels(self, pictures: Tensor) -> Tensor:
         """As the tower takes them: normalised."""
         return (pictures.float() - self.mean) / self.std
 
-    def layers(self, pictures: Tensor) -> tuple[Tensor, ...]:
-        """Pictures [B, 3, S, S] of uint8 -> the output of every layer of the tower, what goes into
-        the first one before them; each [B, 1 + patches, width], the summary token first."""
-        seen = self.vision(pixel_values=self.pixels(pictures), output_hidden_states=True)
-        hidden: tuple[Tensor, ...] = seen.hidden_states
+    def layers(self, pictures: Tensor, count: int | None = None) -> list[Tensor]:
+        """Pictures [B, 3, S, S] of uint8 -> what goes into the first layer of the tower, and the
+        output of each of the first `count` layers (or of all); each [B, 1 + patches, width], the
+        summary token first."""
+        vision = inner(self.vision)
+        hidden = [vision.pre_layrnorm(vision.embeddings(self.pixels(pictures)))]
+        for layer in vision.encoder.layers[:count]:
+            hidden.append(layer(hidden[-1], attention_mask=None))
         return hidden
 
     def features(self, pictures: Tensor) -> Tensor:
         """What the projector takes: [B, patches, vision width]."""
-        return self.layers(pictures)[self.architecture.vision.feature_layer][:, 1:]
+        vision = self.architecture.vision
+        count = vision.num_layers + 1 + vision.feature_layer
+        return self.layers(pictures, count)[-1][:, 1:]
 
     def joint_picture(self, last_layer: Tensor) -> Tensor:
         """Tokens of the last layer in the space that pictures and captions share."""

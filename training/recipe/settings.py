@@ -22,11 +22,16 @@ class _Section(BaseModel):
 
 
 class Schedule(_Section):
-    """AdamW with a linear warm-up and a cosine decay."""
+    """Linear warm-up and a cosine decay."""
 
     steps: PositiveInt
     batch_size: PositiveInt
+    different_batches: PositiveInt | None = None
+    """After so many the same ones come again."""
     learning_rate: Annotated[float, Field(gt=0)]
+    """AdamW's."""
+    matrix_learning_rate: Annotated[float, Field(gt=0)] | None = None
+    """Muon's, which then trains the matrices inside layers."""
     warmup_ratio: Share = 0.03
     final_ratio: Share = 0.05
     """Of the learning rate, at the last step."""
@@ -64,6 +69,9 @@ class ContrastiveStage(_Stage):
     """Of the contrastive loss between pictures and captions."""
     imitation_weight: Annotated[float, Field(ge=0)] = 1.0
     """Of the distance to what the teacher makes of a patch."""
+    grow_every: NonNegativeInt = 0
+    """Steps after which another layer of the tower joins. The tower begins with as many as imitate
+    the teacher's first two depths, and only imitates until all depths are there; 0: all at once."""
     patch_weight: Annotated[float, Field(ge=0)] = 1.0
     """Of the losses of the heads that read single patches; they are thrown away afterwards."""
     region_weight: Annotated[float, Field(ge=0)] = 0.5

@@ -14,9 +14,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.functional import pixel_unshuffle
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from saccade.training.architecture import VisionSizes
 from saccade.training.data import Example, Split, still
+from saccade.training.recipe.device import on_device
 from saccade.training.recipe.model import TinyModel
 from saccade.training.recipe.patch_heads import PatchHeads
 from saccade.training.recipe.pictures import PatchTargets, squeezed
@@ -24,10 +26,11 @@ from saccade.training.recipe.settings import RecipeError, TeacherStage
 
 TEACHER = "teacher.safetensors"
 STEM_WIDTH = 96
+DEPTHS = 5
 
 
 class Teacher(nn.Module):
-    """Pictures to features of patches, in five depths."""
+    """Pictures to features of patches, in `DEPTHS` depths."""
 
     def __init__(self, sizes: VisionSizes) -> None:
         super().__init__()
@@ -45,17 +48,18 @@ class Teacher(nn.Module):
         )
         self.blocks = nn.ModuleList(_Residual(width, dilation) for dilation in (1, 2, 1))
 
-    def forward(self, pixels: Tensor) -> list[Tensor]:
-        """[B, 3, S, S] -> five times [B, patches, width of the depth], from local to global."""
+    def forward(self, pixels: Tensor, count: int = DEPTHS) -> list[Tensor]:
+        """[B, 3, S, S] -> the first depths, two at least, from local to global, each
+        [B, patches, width of the depth]."""
         fine = self.stem(pixels)
         depths = [pixel_unshuffle(fine, 2), self.patches(fine)]
-        for block in self.blocks:
+        for block in self.blocks[: count - 2]:
             depths.append(block(depths[-1]))
         return [seen.flatten(2).transpose(1, 2) for seen in depths]
 
 
 def widths_of_depths(sizes: VisionSizes) -> list[int]:
-    return [4 * STEM_WIDTH] + [sizes.hidden_size] * 4
+    return [4 * STEM_WIDTH] + [sizes.hidden_size] * (DEPTHS - 1)
 
 
 class _Residual(nn.Module):
@@ -97,16 +101,19 @@ class TeacherTask:
         yield from self.teacher.parameters()
         yield from self.heads.parameters()
 
-    def batch(self, step: int) -> PatchBatch:
+    def begin(self) -> None:
+        """From random weights."""
+
+    def batch(self, number: int) -> PatchBatch:
         size = self.settings.schedule.batch_size
         return self._batch(
             [
-                still(Split.TRAIN, self.settings.seed, step * size + i, ("colour",))
+                still(Split.TRAIN, self.settings.seed, number * size + i, ("colour",))
                 for i in range(size)
             ]
         )
 
-    def loss(self, batch: PatchBatch) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(self, batch: PatchBatch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         losses = self.heads.losses(self._read(batch), batch.patches)
         return torch.stack(list(losses.values())).sum(), losses
 
@@ -117,7 +124,7 @@ class TeacherTask:
             still(Split.HELD_OUT, 0, i, ("colour",))
             for i in range(self.settings.reports.evaluation_examples)
         ]
-        batch = self._batch(examples)
+        batch = on_device(self._batch(examples), self.model.device)
         return self.heads.scores(self._read(batch), batch.patches)
 
     def _read(self, batch: PatchBatch) -> Tensor:
@@ -145,4 +152,18 @@ def load_teacher(sizes: VisionSizes, directory: Path) -> Teacher:
         teacher.load_state_dict(load_file(directory / TEACHER))
     except (OSError, RuntimeError) as error:
         raise RecipeError(f"cannot read {directory / TEACHER}: {error}") from error
-    return teacher.eval().requires_grad_(requires_grad=False)
+    teacher.eval().requires_grad_(requires_grad=False)
+    _fold_norms(teacher)
+    return teacher.to(memory_format=torch.channels_last)
+
+
+def _fold_norms(module: nn.Module) -> None:
+    """Into the convolutions before them, which spares a pass over all that is seen."""
+    for name, part in module.named_children():
+        if isinstance(part, nn.Sequential) and isinstance(part[0], nn.Conv2d):
+            norm = part[1]
+            assert isinstance(norm, nn.BatchNorm2d)
+            convolution = fuse_conv_bn_eval(part[0], norm)
+            setattr(module, name, nn.Sequential(convolution, *part[2:]))
+        else:
+            _fold_norms(part)

@@ -39,9 +39,11 @@ def train(
         raise RecipeError(f"the stage {settings.stage} {first} the result of another one (--from)")
     torch.set_num_threads(settings.threads)
     torch.manual_seed(settings.seed)
-    device = torch.device("cpu")
-    model = TinyModel(architecture)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model = TinyModel(architecture).to(device)
     task = _task(model, settings, start)
+    for module in task.modules().values():
+        module.to(device)
     run(task, directory, settings.schedule, settings.reports, settings.data_workers, device)
     if isinstance(task, TeacherTask):
         save_teacher(task.teacher, directory / WEIGHTS)
@@ -56,9 +58,7 @@ def _task(model: TinyModel, settings: Stage, start: Path | None) -> Task:
         return TeacherTask(model, settings)
     assert start is not None
     if isinstance(settings, ContrastiveStage):
-        teacher = load_teacher(model.architecture.vision, start)
-        task = ContrastiveTask(model, settings, teacher)
-        task.begin()
-        return task
+        teacher = load_teacher(model.architecture.vision, start).to(model.device)
+        return ContrastiveTask(model, settings, teacher)
     load_weights(model, start)
     return LanguageTask(model, settings)

@@ -1,11 +1,13 @@
 """Options of `saccade loadtest`: help, and what is refused before anything is sent."""
 
+import json
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from saccade.loadtest.metrics.definitions import METRICS, RUN_DEFINITIONS
+from saccade.loadtest.metrics.schema import Summary
 from saccade.serving.cli.loadtest import app
 from saccade.serving.cli.loadtest_options import PlanOptions
 
@@ -35,6 +37,11 @@ def test_workloads_are_listed() -> None:
     assert code == 0
     for name in ("sharegpt4o-like", "visualwebinstruct-like", "servegen-like", "text-burst"):
         assert name in output
+
+
+def test_the_schema_is_that_of_the_summary() -> None:
+    result = CliRunner().invoke(app, ["schema"])
+    assert json.loads(result.output) == Summary.model_json_schema()
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,9 @@ MINIATURE = Architecture(
     text_tower=TextTowerSizes(hidden_size=20, num_layers=1, num_heads=2, mlp_size=32),
 )
 TEACHER = {"stage": "teacher", "seed": 5}
-CONTRASTIVE = {"stage": "contrastive", "seed": 5}
+CONTRASTIVE = {"stage": "contrastive", "seed": 5, "grow_every": 1}
+ROUNDS = {"different_batches": 2, "matrix_learning_rate": 0.02}
+"""The same batches come again, and two optimisers train."""
 INSTRUCTION = {
     "stage": "instruction",
     "seed": 5,
@@ -32,6 +34,8 @@ INSTRUCTION = {
 
 def write_stage(path: Path, stage: dict[str, object], steps: int = 6) -> Path:
     schedule = {"steps": steps, "batch_size": 4, "learning_rate": 0.01}
+    if stage is CONTRASTIVE:
+        schedule |= ROUNDS
     reports = {"log_every": 1, "save_every": 2, "evaluate_every": 100, "evaluation_examples": 8}
     path.write_text(
         yaml.safe_dump(

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from saccade.training.data import STILL_KINDS
-from saccade.training.recipe.loop import learning_rate
+from saccade.training.recipe.loop import learning_rate_share
 from saccade.training.recipe.settings import LanguageStage, RecipeError, Schedule, load_stage
 
 RECIPES = sorted(Path("training/recipes").glob("*/*.yaml"))
@@ -69,7 +69,7 @@ def test_the_learning_rate_rises_then_falls_to_its_last_share() -> None:
     schedule = Schedule(
         steps=100, batch_size=1, learning_rate=1.0, warmup_ratio=0.1, final_ratio=0.1
     )
-    rates = [learning_rate(step, schedule) for step in range(101)]
+    rates = [learning_rate_share(step, schedule) for step in range(101)]
     assert rates[:10] == pytest.approx([0.1 * i for i in range(1, 11)])
     assert rates[10:] == sorted(rates[10:], reverse=True)
     assert rates[100] == pytest.approx(0.1)

@@ -108,9 +108,11 @@ def test_loss_falls_when_the_same_batch_comes_again(tmp_path: Path) -> None:
     assert isinstance(settings, TeacherStage)
     torch.manual_seed(0)
     task = TeacherTask(TinyModel(MINIATURE), settings)
-    optimizer = torch.optim.AdamW(task.trained(), lr=0.01)
+    optimizers = loop._optimizers(task, settings.schedule)
     batch = task.batch(0)
-    losses = [loop._step(task, optimizer, batch, 0.01, 1.0)["loss"].item() for _ in range(15)]
+    losses = [
+        loop._step(task, optimizers, batch, step, 1.0, 1.0)["loss"].item() for step in range(15)
+    ]
     assert losses[-1] < 0.8 * losses[0]
 
 
