@@ -134,13 +134,15 @@ class ContrastiveTask:
     @torch.no_grad()
     def _taught_in(self, batch: ContrastiveBatch) -> list[Tensor]:
         """What the teacher makes of the pictures, which takes as long as half a step of the tower:
-        kept if they come again."""
+        kept if they come again, and rounded the first time too, so that a run that goes on sees
+        the same."""
         if batch.number in self._kept:
             return [depth.float() for depth in self._kept[batch.number]]
-        taught = self._teacher(self.model.pixels(batch.pictures))
-        if self.settings.schedule.different_batches:
-            self._kept[batch.number] = [depth.half() for depth in taught]
-        return taught
+        taught: list[Tensor] = self._teacher(self.model.pixels(batch.pictures))
+        if not self.settings.schedule.different_batches:
+            return taught
+        self._kept[batch.number] = [depth.half() for depth in taught]
+        return self._taught_in(batch)
 
     def _contrasts(self, last_layer: Tensor, batch: ContrastiveBatch) -> dict[str, Tensor]:
         joint = self.model.joint_picture(last_layer)

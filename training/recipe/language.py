@@ -5,7 +5,7 @@ yet, so the third stage teaches both at once to describe pictures; the fourth te
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -31,6 +31,9 @@ from saccade.training.recipe.settings import LanguageStage
 TEXT_FIRST_RATIO = 0.6
 """Of conversations, which put the text before the picture, as OpenAI's own examples do."""
 
+QUESTIONS_BEFORE_PICTURES = 2
+"""With the picture twice, a row is as long as the others; a clip is asked about once."""
+
 
 @dataclass(frozen=True)
 class LanguageBatch:
@@ -51,8 +54,6 @@ class LanguageTask:
     def trained(self) -> Iterable[nn.Parameter]:
         yield from self.model.projector.parameters()
         yield from self.model.language.parameters()
-        if self.settings.train_vision:
-            yield from self.model.vision.parameters()
 
     def begin(self) -> None:
         """From the weights of the stage before."""
@@ -87,7 +88,7 @@ class LanguageTask:
         sequences = batch.sequences
         embedded = self.model.language.get_input_embeddings()(sequences.ids)
         if len(batch.pictures):
-            with torch.set_grad_enabled(self.settings.train_vision and torch.is_grad_enabled()):
+            with torch.no_grad():
                 features = self.model.features(batch.pictures)
             shown = (sequences.ids == self.model.architecture.tokens.image)[..., None]
             embedded = embedded.masked_scatter(shown, self.model.projector(features))
@@ -117,15 +118,25 @@ class LanguageTask:
         for start in range(0, len(examples), 16):
             some = examples[start : start + 16]
             rows = [self._composer.branches(len(e.pictures), e.questions) for e in some]
-            batch = on_device(self._batch(some, rows), self.model.device)
-            rights = self.rights(batch)
-            for example, by_question in zip(some, rights, strict=True):
-                for index, question in enumerate(example.questions):
-                    hits[question.kind].append(by_question[index])
+            for question, right in self._verdicts(some, rows):
+                hits[question.kind].append(right)
+            stills = [e for e in some if len(e.pictures) == 1]
+            rows = [self._composer.pictures_last(1, e.questions[:1]) for e in stills]
+            hits["stills, picture last"] += [right for _, right in self._verdicts(stills, rows)]
         scores = {kind: sum(found) / len(found) for kind, found in hits.items()}
-        stills = [scores[kind] for kind in STILL_KINDS]
-        scores["all stills"] = sum(stills) / len(stills)
+        by_kind = [scores[kind] for kind in STILL_KINDS]
+        scores["all stills"] = sum(by_kind) / len(by_kind)
         return scores
+
+    def _verdicts(
+        self, examples: Sequence[Example], rows: Sequence[Row]
+    ) -> Iterator[tuple[Question, bool]]:
+        if not examples:
+            return
+        batch = on_device(self._batch(examples, rows), self.model.device)
+        for example, by_question in zip(examples, self.rights(batch), strict=True):
+            for index, right in sorted(by_question.items()):
+                yield example.questions[index], right
 
     def rights(self, batch: LanguageBatch) -> list[dict[int, bool]]:
         """For each row, by question: are all tokens of its answer the likeliest ones?"""
@@ -147,13 +158,22 @@ class LanguageTask:
     def _row(self, rng: Random, example: Example) -> Row:
         system, count = some_system_prompt(rng), len(example.pictures)
         questions: Sequence[Question] = example.questions
-        if rng.random() < self.settings.conversation_ratio:
+        layout = rng.random() - self.settings.pictures_last_ratio
+        if layout < 0:
+            few = questions[: QUESTIONS_BEFORE_PICTURES if count < 2 else 1]
+            return self._composer.pictures_last(count, few, system)
+        if layout < self.settings.conversation_ratio:
             text_first = rng.random() < TEXT_FIRST_RATIO
             return self._composer.conversation(count, questions, system, text_first=text_first)
         return self._composer.branches(count, questions, system)
 
     def _batch(self, examples: Sequence[Example], rows: Sequence[Row]) -> LanguageBatch:
-        pictures = [squeezed(p, self._side) for e in examples for p in e.pictures]
+        pictures = [
+            squeezed(picture, self._side)
+            for example, row in zip(examples, rows, strict=True)
+            for _ in range(row.times_shown)
+            for picture in example.pictures
+        ]
         nothing = torch.zeros((0, 3, self._side, self._side), dtype=torch.uint8)
         return LanguageBatch(
             pictures=torch.stack(pictures) if pictures else nothing,

@@ -37,6 +37,8 @@ class Row:
     positions: list[int] = field(default_factory=list)
     labels: list[int] = field(default_factory=list)
     questions: list[int] = field(default_factory=list)
+    times_shown: int = 1
+    """How often the same pictures stand in it."""
 
     def add(self, ids: Sequence[int], branch: int, position: int) -> int:
         """Tokens that are read, not said. Returns the position after them."""
@@ -92,7 +94,7 @@ class Composer:
     ) -> Row:
         """Every question by itself, after the pictures."""
         row = Row()
-        shared = self._opening(row, system)
+        shared = self._opening(row, system, 0)
         shared = row.add([self._user, *self._picture * num_pictures], 0, shared)
         for index, question in enumerate(questions):
             position = row.add(self._asked(question), 1 + index, shared)
@@ -109,7 +111,7 @@ class Composer:
     ) -> Row:
         """The questions as turns; the pictures before or after the text of the first."""
         row = Row()
-        position = self._opening(row, system)
+        position = self._opening(row, system, 0)
         pictures = self._picture * num_pictures
         for index, question in enumerate(questions):
             *text, end, assistant = self._asked(question)
@@ -117,6 +119,20 @@ class Composer:
             parts = [*text, *shown] if text_first else [*shown, *text]
             position = row.add([self._user, *parts, end, assistant], 0, position)
             position = row.say(self._answered(question), 0, position, index)
+        return row
+
+    def pictures_last(
+        self, num_pictures: int, questions: Sequence[Question], system: str | None = None
+    ) -> Row:
+        """Every question in a conversation of its own, before the pictures. The pictures see what
+        is before them, so they cannot be shared, and one question costs as much as ten."""
+        row = Row(times_shown=len(questions))
+        for index, question in enumerate(questions):
+            branch = 1 + index
+            *text, end, assistant = self._asked(question)
+            asked = [self._user, *text, *self._picture * num_pictures, end, assistant]
+            position = row.add(asked, branch, self._opening(row, system, branch))
+            row.say(self._answered(question), branch, position, index)
         return row
 
     def sequences(self, rows: Sequence[Row]) -> Sequences:
@@ -135,11 +151,11 @@ class Composer:
             questions=questions.roll(-1, dims=1).index_fill(1, torch.tensor([longest - 1]), -1),
         )
 
-    def _opening(self, row: Row, system: str | None) -> int:
-        position = row.add([self._tokens.bos], 0, 0)
+    def _opening(self, row: Row, system: str | None, branch: int) -> int:
+        position = row.add([self._tokens.bos], branch, 0)
         if system is None:
             return position
-        return row.add([self._system, *self._encode(system), self._end], 0, position)
+        return row.add([self._system, *self._encode(system), self._end], branch, position)
 
     def _asked(self, question: Question) -> list[int]:
         return [*self._encode(question.text), self._end, self._assistant]

@@ -96,10 +96,11 @@ class LanguageStage(_Stage):
     conversation_ratio: Share = 0.3
     """Of pictures, whose questions are turns of one conversation. The others' questions do not see
     one another: each is answered as if it were the only one."""
+    pictures_last_ratio: Share = 0.0
+    """Of pictures, of whose questions two are asked before the picture, one by one."""
     mixture: Mixture = Mixture()
     clip_frames: tuple[PositiveInt, ...] = (8,)
     """Numbers of frames, one of which is drawn for each clip."""
-    train_vision: bool = False
 
 
 Stage = TeacherStage | ContrastiveStage | LanguageStage

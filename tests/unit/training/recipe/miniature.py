@@ -27,6 +27,8 @@ INSTRUCTION = {
     "seed": 5,
     "kinds": ["colour", "count", "description"],
     "questions_per_picture": 3,
+    "conversation_ratio": 0.4,
+    "pictures_last_ratio": 0.3,
     "mixture": {"clip": 0.3, "chat": 0.2},
     "clip_frames": [2, 3],
 }

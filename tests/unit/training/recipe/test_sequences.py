@@ -101,6 +101,33 @@ def test_a_branch_answers_as_if_it_were_the_only_question(task: LanguageTask) ->
     torch.testing.assert_close(together, torch.cat(alone), rtol=1e-3, atol=1e-4)
 
 
+def test_questions_before_their_pictures_see_nothing_of_one_another(task: LanguageTask) -> None:
+    example = still(Split.TRAIN, 0, 4, num_questions=3)
+    composer = Composer(MINIATURE)
+    picture = squeezed(example.pictures[0], MINIATURE.vision.image_size)[None]
+    row = composer.pictures_last(1, example.questions, "Answer with one word.")
+    with torch.inference_mode():
+        together, _ = task.answers(
+            LanguageBatch(picture.repeat(row.times_shown, 1, 1, 1), composer.sequences([row]))
+        )
+        alone = [
+            task.answers(
+                LanguageBatch(
+                    picture,
+                    composer.sequences(
+                        [
+                            composer.conversation(
+                                1, [question], "Answer with one word.", text_first=True
+                            )
+                        ]
+                    ),
+                )
+            )[0]
+            for question in example.questions
+        ]
+    torch.testing.assert_close(together, torch.cat(alone), rtol=1e-3, atol=1e-4)
+
+
 def test_turns_of_a_conversation_do_see_one_another(task: LanguageTask) -> None:
     composer = Composer(MINIATURE)
     pictures = torch.zeros((1, 3, 96, 96), dtype=torch.uint8)
