@@ -23,8 +23,8 @@ def draw_curves(log: Path, picture: Path) -> None:
         axis.plot(*zip(*points, strict=True), label=name.removeprefix("held-out "), linewidth=1.2)
     losses.set(title="Training loss", xlabel="step", yscale="log")
     scores.set(title="Held-out pictures", xlabel="step", ylim=(0, 1.02))
-    for axis in (losses, scores):
+    for axis, corner in ((losses, "lower left"), (scores, "lower right")):
         axis.grid(alpha=0.3)
         if axis.lines:
-            axis.legend(fontsize=8)
+            axis.legend(fontsize=8, loc=corner)
     figure.savefig(picture, dpi=110)
