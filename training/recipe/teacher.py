@@ -154,7 +154,10 @@ def load_teacher(sizes: VisionSizes, directory: Path) -> Teacher:
         raise RecipeError(f"cannot read {directory / TEACHER}: {error}") from error
     teacher.eval().requires_grad_(requires_grad=False)
     _fold_norms(teacher)
-    return teacher.to(memory_format=torch.channels_last)
+    for parameter in teacher.parameters():
+        if parameter.dim() == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    return teacher
 
 
 def _fold_norms(module: nn.Module) -> None:
@@ -164,6 +167,6 @@ def _fold_norms(module: nn.Module) -> None:
             norm = part[1]
             assert isinstance(norm, nn.BatchNorm2d)
             convolution = fuse_conv_bn_eval(part[0], norm)
-            setattr(module, name, nn.Sequential(convolution, *part[2:]))
+            setattr(module, name, nn.Sequential(convolution, *list(part)[2:]))
         else:
             _fold_norms(part)
