@@ -30,6 +30,11 @@ LEAST_VARIANCE = 0.1
 SHORTEST_WAVE = 3.0
 """In patches."""
 
+LEAST_FEATURE_VARIANCE_RATIO = 0.01
+"""Of the mean over principal components of the tower's features."""
+
+VISUAL_TOKEN_STD = 0.2
+
 
 def initialise(model: TinyModel) -> None:
     for name, parameter in model.named_parameters():
@@ -58,6 +63,27 @@ def whiten_patches(model: TinyModel, pictures: Tensor) -> None:
     largest, directions = variances[-count:].flip(0), components[:, -count:].flip(1)
     scaled = directions / (largest + LEAST_VARIANCE).sqrt()
     embeddings.patch_embedding.weight[head_width:] = scaled.T.unflatten(1, (3, size, size))
+
+
+@torch.no_grad()
+def whiten_features(model: TinyModel, pictures: Tensor) -> None:
+    """Let the projector begin with the principal components of what the tower makes of these
+    pictures, each scaled to a variance of one.
+
+    The tower's features are a thousand times longer than embedded words. Passed on at their length
+    they drown whatever the layers of the language model add to them.
+    """
+    features = model.features(pictures).flatten(0, 1)
+    variances, components = torch.linalg.eigh(torch.cov(features.T))
+    least = LEAST_FEATURE_VARIANCE_RATIO * variances.mean()
+    whitening = components / (variances + least).sqrt()
+    first, second = model.projector.linear_1, model.projector.linear_2
+    first.weight.normal_(std=first.in_features**-0.5)
+    first.weight.copy_(first.weight @ whitening.T)
+    first.bias.copy_(-first.weight @ features.mean(0))
+    second.weight.normal_(std=second.in_features**-0.5)
+    second.bias.zero_()
+    second.weight *= VISUAL_TOKEN_STD / model.projector(features).std()
 
 
 @torch.no_grad()

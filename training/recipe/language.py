@@ -23,6 +23,7 @@ from saccade.training.data import (
     text_only,
 )
 from saccade.training.recipe.device import on_device
+from saccade.training.recipe.initial import whiten_features
 from saccade.training.recipe.model import TinyModel
 from saccade.training.recipe.pictures import IGNORED, squeezed
 from saccade.training.recipe.sequences import Composer, Row, Sequences, some_system_prompt
@@ -30,6 +31,8 @@ from saccade.training.recipe.settings import LanguageStage
 
 TEXT_FIRST_RATIO = 0.6
 """Of conversations, which put the text before the picture, as OpenAI's own examples do."""
+
+PICTURES_TO_WHITEN = 128
 
 QUESTIONS_BEFORE_PICTURES = 2
 """With the picture twice, a row is as long as the others; a clip is asked about once."""
@@ -56,7 +59,11 @@ class LanguageTask:
         yield from self.model.language.parameters()
 
     def begin(self) -> None:
-        """From the weights of the stage before."""
+        if self.settings.stage != "alignment":
+            return  # the projector has been trained
+        batches = -(-PICTURES_TO_WHITEN // self.settings.schedule.batch_size)
+        pictures = [self.batch(-1 - number).pictures for number in range(batches)]
+        whiten_features(self.model, torch.cat(pictures).to(self.model.device))
 
     def batch(self, number: int) -> LanguageBatch:
         settings, size = self.settings, self.settings.schedule.batch_size
