@@ -138,7 +138,7 @@ def _write_report(path: Path, seeds: int, duration_s: float, rates: list[float],
     from saccade.scheduler.simulator.output.paper import write_report
     from saccade.scheduler.simulator.runs import progress_bar
 
-    with progress_bar() as progress:
+    with progress_bar(lines=True) as progress:
         write_report(
             path, num_seeds=seeds, duration_s=duration_s, rates=rates, jobs=jobs, progress=progress
         )
