@@ -101,20 +101,26 @@ def best_ttft(baseline: Sweep, elastic: Sweep) -> str:
 
 
 def best_capacity(baseline: Sweep, elastic: Sweep) -> str:
-    """Largest ratio of carried rates over SLO scales."""
+    """Largest ratio of carried rates over SLO scales, of equals at the lowest scale.
+
+    What carries the highest rate that was simulated may carry more: a ratio to it is a bound, and
+    of two such there is none.
+    """
+    top = max(elastic.runs)
     ratios = []
     for scale in SLO_SCALES:
         ours, theirs = elastic.capacity_rps(scale).mean, baseline.capacity_rps(scale).mean
-        if theirs > 0:
-            ratios.append((ours / theirs, scale))
-        elif ours > 0:
-            ratios.append((math.inf, scale))
+        if min(ours, theirs) >= top or not max(ours, theirs):
+            continue
+        bound = "≥ " if ours >= top else "≤ " if theirs >= top else ""
+        ratios.append((ours / theirs if theirs else math.inf, -scale, bound))
     if not ratios:
-        return "neither carries the lowest rate"
-    ratio, scale = max(ratios)
+        carried = elastic.capacity_rps(SLO_SCALES[0]).mean > 0
+        return f"both carry {top:g} rps and more" if carried else "neither carries the lowest rate"
+    ratio, scale, bound = max(ratios)
     if math.isinf(ratio):
-        return f"only elastic carries the lowest rate (SLO x{scale})"
-    return f"{ratio:.2f}x (SLO x{scale})"
+        return f"only elastic carries the lowest rate (SLO x{-scale})"
+    return f"{bound}{ratio:.2f}x (SLO x{-scale})"
 
 
 def p99_ms(modality: str) -> Callable[[Sweep, float], float]:
