@@ -14,11 +14,11 @@ from saccade.serving.cli.simulate import plain_errors
 if TYPE_CHECKING:
     from saccade.scheduler.simulator.plan import Goal, Offer
 
-EPILOG = """Examples:
-
+EPILOG = """\b
+Examples:
   saccade plan --trace requests.jsonl --price h100=2.50 --price a100=1.30
-
-  saccade plan --workload servegen --rate 30 --price h200=3.80 --ttft-ms 500 --attainment 0.99
+  saccade plan --workload servegen --rate 30 --price h200=3.80 \\
+      --ttft-ms 500 --attainment 0.99
 """
 
 

@@ -15,18 +15,18 @@ if TYPE_CHECKING:
 
     from saccade.scheduler.simulator.scenario import Scenario
 
-EPILOG = """Examples:
-
-  saccade simulate --rate 20 --rate 40 --html report.html
-
-  saccade simulate --workload image-burst -p elasticmm -p elasticmm-fully-shared --rate 25
-
-  saccade simulate --trace conversation.jsonl --speed 2 --duration 600 --gpu h100 --gpus 16
-
+EPILOG = """\b
+Examples:
   saccade simulate --workload list
-
+  saccade simulate --rate 20 --rate 40 --html report.html
+  saccade simulate --workload image-burst --rate 25 \\
+      -p elasticmm -p elasticmm-fully-shared -p static:2,4,2
+  saccade simulate --trace conversation.jsonl --speed 2 --duration 600 \\
+      --gpu h100 --gpus 16
   saccade simulate --report docs/results/simulation.md --jobs 2
 """
+
+_POLICIES = ("elasticmm", "static-equal", "coupled-vllm-today")
 
 
 def simulate(
@@ -52,8 +52,7 @@ def simulate(
 ) -> None:
     """Simulate a cluster under one policy or several, and compare them.
 
-    The scheduler's own code decides, on times from measured kernels. Nothing is served and no GPU
-    is needed.
+    The scheduler's own code decides, on times from measured kernels; no GPU is needed.
     """
     if workload == "list":
         _list()
@@ -68,9 +67,8 @@ def simulate(
         spec = WorkloadSpec(workload, 20.0, duration, image_ratio, trace, format_name, 1.0,
                             max_requests)  # fmt: skip
         base = Scenario("elasticmm", spec, gpu, model, gpus, failure_every_s=failure_every)
-        policies = policy or ["elasticmm", "static-equal", "coupled-vllm-today"]
-        runs = grid(base, policies, points, range(first_seed, first_seed + seeds))
-        _show(runs, jobs, json_file, html)
+        seeds_run = range(first_seed, first_seed + seeds)
+        _show(grid(base, policy or _POLICIES, points, seeds_run), jobs, json_file, html)
 
 
 @contextmanager

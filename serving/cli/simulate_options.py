@@ -7,8 +7,12 @@ import typer
 
 Policies = Annotated[
     list[str] | None,
-    typer.Option("--policy", "-p", help="May be repeated; --workload list prints them."),
-]
+    typer.Option(
+        "--policy", "-p",
+        help="May be repeated; --workload list prints them. [elasticmm, static-equal and "
+             "coupled-vllm-today]",
+    ),
+]  # fmt: skip
 Workload = Annotated[
     str, typer.Option(help="Synthetic workload; `list` prints them and the policies.")
 ]

@@ -204,7 +204,9 @@ def slower_encoder() -> int:
 
 def _causes_after() -> str:
     encode_s, prefill_s = _picture_s()
+    step_s = Scenario(ELASTIC, WorkloadSpec()).cost_model.prefill_s(0)
     return prose.CAUSES_AFTER.format(
         tokens=_PICTURE_TOKENS, encode_ms=encode_s * 1e3, prefill_ms=prefill_s * 1e3,
-        encode_share=encode_s / prefill_s,
+        encode_share=encode_s / prefill_s, step_ms=step_s * 1e3, step_share=step_s / prefill_s,
+        least=LEAST_ATTAINMENT,
     )  # fmt: skip

@@ -87,7 +87,14 @@ CAUSES_AFTER = """
 5. **Small groups are coarse.** On eight instances a group of three cannot match its work to its
    stages by whole instances: what is left over in one stage is missing in another. Coupled
    engines have no such remainder.
-6. **A static split chosen with hindsight is hard to beat when nothing changes**, and the
+6. **A coupled step reads the weights once.** A chunk of a prompt beside the decoding batch pays
+   the constant part of a step, {step_ms:.0f} ms here, for both. On instances of their own, each
+   prefill and each decode step pays it: {step_share:.0%} of the prefill of that picture.
+7. **In overload, isolation and coupling fail in different ways**, and the throughput counts only
+   one of them. Elastic groups keep text within its SLO and let pictures wait; coupled engines let
+   everybody wait a little longer. A rate is carried when {least:.0%} of *all* requests meet the
+   SLO, so that a cluster which serves one modality perfectly and the other late carries nothing.
+8. **A static split chosen with hindsight is hard to beat when nothing changes**, and the
    elastic run pays for finding that split: the measured part begins after 30 % of each run for
    that reason. Under load that changes, see the section on opposite phases.
 """
