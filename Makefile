@@ -46,7 +46,7 @@ types: setup ## check types (the first time takes a minute: vLLM is read too)
 	@echo "== mypy"
 	@$(BIN)/mypy
 
-results-simulation: setup ## simulate the paper's comparisons into docs/results/simulation.md (some minutes; ARGS=--jobs=8)
+results-simulation: setup ## simulate the paper's comparisons into docs/results/simulation.md (20 core-minutes; ARGS=--jobs=8)
 	@$(BIN)/saccade simulate --report docs/results/simulation.md $(ARGS)
 
 lock: setup ## make cpu.lock again after a change of dependencies (ARGS=--upgrade for newer versions)

@@ -5,12 +5,12 @@ makes sense, rather than queued without bound.
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from saccade.scheduler.policy import AdmissionPolicy, Budget
-from saccade.scheduler.records import Call, Candidate, Record
+from saccade.scheduler.records import Call, Candidate, Fact, Record
 from saccade.scheduler.requests import RequestShape
 
 _RATE_WINDOW = 64
@@ -110,34 +110,16 @@ class Admission:
         ]
         worst = max(refusals, key=lambda one: one.cost, default=None)
         retry_after_s = None
-        text = "{subject} ({modality} of {tenant}, {priority}) is let in, to wait {wait_s:.3g} s"
         if worst is not None:
             low, high = self.policy.min_retry_after_s, self.policy.max_retry_after_s
             retry_after_s = min(max(worst.cost, low), high)
-            text = "{subject} ({modality} of {tenant}, {priority}) is refused for "
-            text += "{retry_after_s:.3g} s: {why}"
-        record = Record(
-            kind="admit",
-            at_s=now_s,
-            subject=request.key,
-            inputs=(
-                ("modality", request.modality),
-                ("tenant", request.tenant),
-                ("priority", request.priority),
-                ("visual_tokens", request.visual_tokens),
-                ("num_bytes", request.num_bytes),
-                ("pixels", request.pixels),
-                ("wait_s", wait_s),
-                ("service_s", service_s),
-                ("retry_after_s", retry_after_s or 0.0),
-                ("why", worst.note if worst else ""),
-            ),
-            candidates=tuple(refusals),
-            choice="refuse" if worst else "admit",
-            gain=0.0,
-            cost=worst.cost if worst else 0.0,
-            template=text,
+        facts: tuple[tuple[str, Fact], ...] = (
+            ("wait_s", wait_s),
+            ("service_s", service_s),
+            ("retry_after_s", retry_after_s or 0.0),
+            ("why", worst.note if worst else ""),
         )
+        record = _record(request, now_s, facts, refusals)
         decision = AdmissionDecision(worst is None, retry_after_s, record)
         self._note("decide", request, wait_s, service_s, now_s, decision)
         return decision
@@ -211,3 +193,32 @@ class Admission:
 
 def amount_of(request: RequestShape) -> Amount:
     return Amount(1, request.visual_tokens, request.num_bytes, request.pixels)
+
+
+def _record(
+    request: RequestShape,
+    at_s: float,
+    facts: tuple[tuple[str, Fact], ...],
+    refusals: Sequence[Candidate],
+) -> Record:
+    refused = "is refused for {retry_after_s:.3g} s: {why}"
+    verdict = refused if refusals else "is let in, to wait {wait_s:.3g} s"
+    return Record(
+        kind="admit",
+        at_s=at_s,
+        subject=request.key,
+        inputs=(
+            ("modality", request.modality),
+            ("tenant", request.tenant),
+            ("priority", request.priority),
+            ("visual_tokens", request.visual_tokens),
+            ("num_bytes", request.num_bytes),
+            ("pixels", request.pixels),
+            *facts,
+        ),
+        candidates=tuple(refusals),
+        choice="refuse" if refusals else "admit",
+        gain=0.0,
+        cost=max((one.cost for one in refusals), default=0.0),
+        template="{subject} ({modality} of {tenant}, {priority}) " + verdict,
+    )

@@ -8,6 +8,7 @@ gives tells the equations apart.
 
 import math
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import NamedTuple
 
 from saccade.scheduler.cluster import InstanceState, Role
@@ -64,44 +65,54 @@ class Changes:
         self.estimator = estimator
         self.brake = brake
         self._moved: set[str] = set()
-        self._totals_s: dict[tuple[str, float, tuple[float, ...]], float] = {}
+        self._totals_s: dict[
+            tuple[str, float, float | None, float | None, float | None], float
+        ] = {}
+        self._migrations_s: dict[str, float] = {}
+        """By instance; whoever moves is not asked for again in a tick."""
         self._victims: dict[tuple[str, Role], list[InstanceState]] = {}
 
     # Gain and cost ------------------------------------------------------------------------------
 
     def spared(
-        self, group: GroupLayout, steps: Iterable[Step], after: Iterable[Step] = ()
+        self, group: GroupLayout, before: Mapping[Role, float], after: Mapping[Role, float]
     ) -> float:
-        """T(R, E) - T(R, E'), summed over the stages of a group; E' is E after the steps.
-
-        Args:
-            after: steps that E has made already.
-        """
-        before = _shares(group.num, after)
-        return _difference(
-            self._total_s(group, before), self._total_s(group, _shares(before, steps))
-        )
+        """T(R, E) - T(R, E'), summed over the stages of a group; E and E' by stage."""
+        return _difference(self._total_s(group, before), self._total_s(group, after))
 
     def _total_s(self, group: GroupLayout, num: Mapping[Role, float]) -> float:
         # What is to be done does not change within a tick, and many changes lead to the same E.
-        counts = tuple(num.get(role, 0.0) for role in group.spec.stages)
-        key = (group.spec.name, group.kv_tokens_per_instance, counts)
-        if key not in self._totals_s:
-            demands = [group.demand(role) for role in group.spec.stages]
-            self._totals_s[key] = self.estimator.total_delay_s(
-                list(zip(demands, counts, strict=True))
+        key = (
+            group.spec.name, group.kv_tokens_per_instance,
+            num.get("encode"), num.get("prefill"), num.get("decode"),
+        )  # fmt: skip
+        found = self._totals_s.get(key)
+        if found is None:
+            found = self._totals_s[key] = self.estimator.total_delay_s(
+                [(group.demand(role), num.get(role, 0.0)) for role in group.spec.stages]
             )
-        return self._totals_s[key]
+        return found
 
     def migration(self, group: GroupLayout, instance: InstanceState) -> float:
         """M(e_max), for the requests of the stage that loses it."""
-        roles = group.roles[instance.name]
-        role: Role = next(r for r in ("decode", "prefill", "encode") if r in roles)
-        kv_tokens = instance.kv_used_tokens if role == "decode" else 0
-        return self.estimator.migration_cost_s(group.demand(role).load, kv_tokens)
+        found = self._migrations_s.get(instance.name)
+        if found is None:
+            roles = group.roles[instance.name]
+            role: Role = next(r for r in ("decode", "prefill", "encode") if r in roles)
+            kv_tokens = instance.kv_used_tokens if role == "decode" else 0
+            found = self.estimator.migration_cost_s(group.demand(role).load, kv_tokens)
+            self._migrations_s[instance.name] = found
+        return found
 
-    def loss(self, group: GroupLayout, steps: tuple[Step, ...]) -> float:
-        """w L: what the group suffers; infinite when the rest cannot hold the KV to be migrated."""
+    def loss(
+        self, group: GroupLayout, steps: tuple[Step, ...], after: Mapping[Role, float]
+    ) -> float:
+        """w L: what the group suffers; infinite when the rest cannot hold the KV to be migrated.
+
+        Args:
+            steps: the victim's, then those of its heirs.
+            after: |E| by stage after them.
+        """
         instance, roles, _ = steps[0]
         if "decode" in roles and instance.kv_capacity_tokens is not None:
             left = group.num["decode"] - share(instance, roles, "decode")
@@ -116,12 +127,16 @@ class Changes:
             )
             if demand.load.tokens > room_tokens:
                 return math.inf
-        return self.estimator.policy.penalty_weight * max(0.0, -self.spared(group, steps))
+        return self.estimator.policy.penalty_weight * max(
+            0.0, -self.spared(group, group.num, after)
+        )
 
-    def leaves_reserve(self, source: GroupLayout, change: Change, ratio: float) -> bool:
-        """The group that lends keeps so many times what its arrivals need."""
-        leaving = change.victim._replace(to_roles=NO_ROLES)
-        heirs = [step for step in change.heirs if step.instance.name in source.roles]
+    def leaves_reserve(self, source: GroupLayout, victim: InstanceState, ratio: float) -> bool:
+        """Without the victim the group keeps so many times what its arrivals need."""
+        heirs = self._heirs(source, victim)
+        if heirs is None:
+            return False
+        leaving = Step(victim, source.roles[victim.name], NO_ROLES)
         return source.has_reserve(ratio, _shares(source.num, (leaving, *heirs)))
 
     # Changes ------------------------------------------------------------------------------------
@@ -133,9 +148,10 @@ class Changes:
         leaving = Step(victim, roles, NO_ROLES)
         entering = Step(victim, NO_ROLES, frozenset({role}))
         freed = self._freed(group, role)
-        cost = self.migration(group, victim) + self.loss(group, (leaving,))
+        left = _shares(group.num, (leaving,))
+        cost = self.migration(group, victim) + self.loss(group, (leaving,), left)
         # Gain after loss, so that both together are what the change does to the group.
-        gain = self.spared(group, (entering, *freed), after=(leaving,))
+        gain = self.spared(group, left, _shares(left, (entering, *freed)))
         return Change(Step(victim, roles, frozenset({role})), name, name, gain, cost, freed)
 
     def between(
@@ -148,8 +164,12 @@ class Changes:
         leaving = Step(victim, roles, NO_ROLES)
         entering = Step(victim, NO_ROLES, frozenset({role}))
         cost = self.migration(source, victim)
-        cost += math.inf if heirs is None else self.loss(source, (leaving, *heirs))
-        gain = self.spared(target, (entering, *freed))
+        if heirs is None:
+            cost = math.inf
+        else:
+            steps = (leaving, *heirs)
+            cost += self.loss(source, steps, _shares(source.num, steps))
+        gain = self.spared(target, target.num, _shares(target.num, (entering, *freed)))
         names_ = (source.spec.name, target.spec.name)
         change = Step(victim, roles, frozenset({role}))
         return Change(change, *names_, gain, cost, (*(heirs or ()), *freed))
@@ -237,6 +257,7 @@ def _difference(more_s: float, less_s: float) -> float:
     return 0.0 if more_s == less_s else more_s - less_s
 
 
-def names(roles: Iterable[Role]) -> str:
+@cache
+def names(roles: frozenset[Role]) -> str:
     """For people: "decode+prefill"."""
     return "+".join(sorted(roles))

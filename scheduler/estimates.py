@@ -7,7 +7,7 @@ are the requests that are there, as in the paper, and those that will arrive wit
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from saccade.scheduler.cluster import NO_LOAD, Role, StageLoad
@@ -19,22 +19,25 @@ MAX_UTILISATION = 0.95
 """Queueing formulas end in a pole; beyond this the growth of the backlog tells the rest."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Demand:
-    """What one stage of one group has to do, on however many instances."""
+    """What one stage of one group has to do, on however many instances. One is only itself."""
 
     role: Role
     load: StageLoad = NO_LOAD
     """R_p or B_d: on its instances, and waiting for one."""
     flow: Flow = NO_FLOW
     kv_tokens_per_instance: float = math.inf
+    service_s: float = field(init=False)
+    """Instance-seconds of a mean request in this stage."""
 
-    @property
-    def service_s(self) -> float:
-        """Instance-seconds of a mean request in this stage."""
-        if self.role == "encode":
-            return self.flow.encode_s
-        return self.flow.prefill_s if self.role == "prefill" else self.flow.decode_s
+    def __post_init__(self) -> None:
+        # Kept, since a tick at a thousand instances asks ten thousands of times.
+        object.__setattr__(self, "service_s", getattr(self.flow, f"{self.role}_s"))
+
+
+Stages = Sequence[tuple[Demand, float]]
+"""What is to be done and |E|, in the order in which a request passes the stages."""
 
 
 class _Stage(NamedTuple):
@@ -54,42 +57,54 @@ class _Stage(NamedTuple):
 
 
 class Estimator:
-    """T(R, E) with the cost model's constants."""
+    """T(R, E) with the cost model's constants. Keeps what it has reckoned: make one for a tick."""
 
     def __init__(self, cost_model: CostModel, policy: StagePolicy, slo: SloPolicy) -> None:
         self.cost_model = cost_model
         self.policy = policy
         self.slo = slo
+        self._lines: dict[tuple[tuple[Demand, float], ...], tuple[float, float]] = {}
+        self._decodes: dict[tuple[Demand, float, float], float] = {}
 
     def delay_s(self, demand: Demand, num_instances: float) -> float:
         """`total_delay_s` of one stage by itself."""
         return self.total_delay_s([(demand, num_instances)])
 
-    def total_delay_s(self, stages: Sequence[tuple[Demand, float]]) -> float:
+    def total_delay_s(self, stages: Stages) -> float:
         """Latency of a group with so many instances in each stage, summed over its requests.
 
         Request-seconds; with units "per_token" each request's share is divided by its length, as in
         Eq. 2 and 3. Infinite when work has nowhere to go.
-
-        Args:
-            stages: (what is to be done, |E|), in the order in which a request passes them.
         """
-        total_s = 0.0
+        for demand, num in stages:
+            if num <= 0 and (
+                demand.load.num_requests or demand.load.work_s or demand.service_s > 0
+            ):
+                return math.inf
+        # Many changes touch one of the two alone.
+        line = tuple([one for one in stages if one[1] > 0 and one[0].role != "decode"])
+        if line not in self._lines:
+            self._lines[line] = self._line(line)
+        total_s, passing_per_s = self._lines[line]
+        for demand, num in stages:
+            if demand.role == "decode" and num > 0:
+                key = (demand, num, min(demand.flow.rate_per_s, passing_per_s))
+                if key not in self._decodes:
+                    self._decodes[key] = self._decode_delay_s(*key)
+                total_s += self._decodes[key]
+        return total_s
+
+    # Encode and prefill: queues in a line -------------------------------------------------------
+
+    def _line(self, stages: Stages) -> tuple[float, float]:
+        """(latency, requests a second that they let pass at most)."""
         line: list[_Stage] = []
         passing_per_s = math.inf
         for demand, num in stages:
-            if num <= 0:
-                if demand.load.num_requests or demand.load.work_s or demand.service_s > 0:
-                    return math.inf
-            elif demand.role == "decode":
-                total_s += self._decode_delay_s(demand, num, passing_per_s)
-            else:
-                if demand.service_s > 0:
-                    passing_per_s = min(passing_per_s, num / demand.service_s)
-                line.append(self._stage(demand, num, line))
-        return total_s + self._line_delay_s(line) if line else total_s
-
-    # Encode and prefill: queues in a line -------------------------------------------------------
+            if demand.service_s > 0:
+                passing_per_s = min(passing_per_s, num / demand.service_s)
+            line.append(self._stage(demand, num, line))
+        return self._line_delay_s(line) if line else 0.0, passing_per_s
 
     def _stage(self, demand: Demand, num: float, before: "list[_Stage]") -> "_Stage":
         """What waits before a stage counts for it too: it will come."""
@@ -136,7 +151,8 @@ class Estimator:
 
     # Decode: all run at once, each slower the more they are --------------------------------------
 
-    def _decode_delay_s(self, demand: Demand, num: float, passing_per_s: float) -> float:
+    def _decode_delay_s(self, demand: Demand, num: float, rate_per_s: float) -> float:
+        """Of those that are there, and of those that arrive: as many as earlier stages let pass."""
         load, flow = demand.load, demand.flow
         step_s = self.cost_model.decode_step_s(load.num_requests / num, load.tokens / num)
         per_token = self.policy.units == "per_token"
@@ -146,15 +162,13 @@ class Estimator:
         num_waiting = self._num_without_kv(demand, load.tokens, num)
         answer_s = flow.output_tokens * step_s
         present_s += num_waiting * answer_s / (flow.output_tokens if per_token else 1.0)
-        return present_s + self._decode_future_s(demand, num, passing_per_s)
+        return present_s + self._decode_future_s(demand, num, rate_per_s)
 
-    def _decode_future_s(self, demand: Demand, num: float, passing_per_s: float) -> float:
-        """Of those that arrive and that the stages before let pass."""
+    def _decode_future_s(self, demand: Demand, num: float, rate_per_s: float) -> float:
         flow = demand.flow
         horizon_s = self.policy.horizon_s * flow.confidence
         if not flow.rate_per_s or not horizon_s:
             return 0.0
-        rate_per_s = min(flow.rate_per_s, passing_per_s)
         tokens_per_s = rate_per_s * flow.output_tokens
         slope_s = self.cost_model.decode_slope_s(1, flow.context_tokens)
         utilisation = tokens_per_s * slope_s / num
@@ -219,16 +233,19 @@ def _backlog_s(lines: Sequence[tuple[float, float]], horizon_s: float) -> float:
     An arrival at t waits for the longest backlog: the integral of max(0, start + slope t) over the
     (start, slope) pairs, exact since it is linear between crossings.
     """
-    found = {0.0, horizon_s}
     with_floor = [*lines, (0.0, 0.0)]
+    times = [horizon_s]
     for position, (start, slope) in enumerate(with_floor):
         for other_start, other_slope in with_floor[position + 1 :]:
             if slope != other_slope:
                 crossing_s = (other_start - start) / (slope - other_slope)
                 if 0 < crossing_s < horizon_s:
-                    found.add(crossing_s)
-    times = sorted(found)
-    values = [max([start + slope * t for start, slope in with_floor]) for t in times]
-    return sum(
-        (times[i + 1] - times[i]) * (values[i] + values[i + 1]) / 2 for i in range(len(times) - 1)
-    )
+                    times.append(crossing_s)
+    times.sort()
+    integral = before_s = 0.0
+    before = max([start for start, _ in with_floor])
+    for time_s in times:
+        value = max([start + slope * time_s for start, slope in with_floor])
+        integral += (time_s - before_s) * (before + value) / 2
+        before_s, before = time_s, value
+    return integral

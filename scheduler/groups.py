@@ -103,9 +103,10 @@ def preemptions(
             continue
         if not changes.brake.has_settled(name):
             continue
-        for change in _changes_between(changes, source, target):
-            if changes.leaves_reserve(source, change, reserve_ratio):
-                yield change
+        for role in target.spec.stages:
+            for victim in _victims(changes, source, role):
+                if changes.leaves_reserve(source, victim, reserve_ratio):
+                    yield changes.between(source, target, victim, role)
 
 
 def _changes_between(

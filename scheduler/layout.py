@@ -83,19 +83,21 @@ class GroupLayout:
     """Instances that serve a stage, be it among others."""
     kv_capacity_tokens: float = 0.0
     num_with_kv: int = 0
+    kv_tokens_per_instance: float = math.inf
+    """Mean capacity of those that have told theirs."""
+    _demands: dict[Role, Demand] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.roles)
 
     def demand(self, role: Role) -> Demand:
-        """What is to be done in a stage, on however many instances."""
-        load = self.load.get(role, NO_LOAD)
-        return Demand(role, load, self.flow, self.kv_tokens_per_instance)
-
-    @property
-    def kv_tokens_per_instance(self) -> float:
-        """Mean capacity of those that have told theirs."""
-        return self.kv_capacity_tokens / self.num_with_kv if self.num_with_kv else math.inf
+        """What is to be done in a stage, on however many instances; its load is complete."""
+        found = self._demands.get(role)
+        if found is None:
+            load = self.load.get(role, NO_LOAD)
+            found = Demand(role, load, self.flow, self.kv_tokens_per_instance)
+            self._demands[role] = found
+        return found
 
     def has_reserve(self, ratio: float, num: Mapping[Role, float] | None = None) -> bool:
         """Its stages have so many times the instances that its arrivals need, each and in all.
@@ -128,6 +130,10 @@ class GroupLayout:
         if instance.kv_capacity_tokens is not None:
             self.kv_capacity_tokens += sign * instance.kv_capacity_tokens
             self.num_with_kv += sign
+            mean = self.kv_capacity_tokens / self.num_with_kv if self.num_with_kv else math.inf
+            if mean != self.kv_tokens_per_instance:
+                self.kv_tokens_per_instance = mean
+                self._demands.clear()
 
 
 class Layout:

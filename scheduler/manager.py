@@ -8,15 +8,15 @@ pre-emption, as long as gain exceeds cost and the brake allows.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from saccade.scheduler import groups, stages
-from saccade.scheduler.changes import Change, Changes, Step, names
+from saccade.scheduler import explain, groups, stages
+from saccade.scheduler.changes import Change, Changes, Step
 from saccade.scheduler.cluster import ClusterState
 from saccade.scheduler.cost_model import CostModel
 from saccade.scheduler.estimates import Estimator
 from saccade.scheduler.layout import GroupLayout, Layout, Move, pools_of
 from saccade.scheduler.monitor import GroupMonitor
 from saccade.scheduler.policy import Policy
-from saccade.scheduler.records import Candidate, Kind, Record
+from saccade.scheduler.records import Kind, Record
 from saccade.scheduler.stability import NO_MOVES, Brake, StabilityMemory
 
 
@@ -170,37 +170,8 @@ class _Tick:
     def _record_allocation(
         self, sizes: Mapping[str, int], wanted: Mapping[str, int], taken: bool
     ) -> None:
-        now_bt = groups.least_tolerance(sizes, self.need)
-        new_bt = groups.least_tolerance(wanted, self.need)
-        split = ", ".join(f"{name} {num}" for name, num in wanted.items())
-        verdict = "taken" if taken else "kept as it is: too little to move for"
-        self.records.append(
-            Record(
-                kind="proactive",
-                at_s=self.now_s,
-                subject="all groups",
-                inputs=(
-                    *((f"need of {name}", need) for name, need in self.need.items()),
-                    ("least_tolerance", now_bt),
-                    ("split", split),
-                    ("verdict", verdict),
-                ),
-                candidates=tuple(
-                    Candidate(
-                        f"{name}: {sizes[name]} -> {wanted[name]}",
-                        groups.burst_tolerance(wanted[name], need),
-                        groups.burst_tolerance(sizes[name], need),
-                        "burst tolerance after and before",
-                    )
-                    for name, need in self.need.items()
-                ),
-                choice=split if taken else None,
-                gain=new_bt,
-                cost=now_bt,
-                template="{subject}: {split} raises the least burst tolerance from {cost:.3g} to "
-                "{gain:.3g}; {verdict}",
-            )
-        )
+        record = explain.allocation(self.now_s, self.need, sizes, wanted, taken=taken)
+        self.records.append(record)
 
     def move_toward_allocation(self) -> None:
         """Idle instances first; never out of a group that bursts."""
@@ -260,7 +231,7 @@ class _Tick:
         """The best change again and again, until none is worth it."""
         while True:
             possible = self._possible(group)
-            best = max(possible, key=lambda one: (one.net, one.label), default=None)
+            best = max(possible, key=lambda one: one.net, default=None)
             if best is None:
                 return
             if not self.brake.worth(best.gain, best.cost):
@@ -339,38 +310,11 @@ class _Tick:
         self.records.append(record)
 
     def _record(
-        self,
-        change: Change,
-        kind: Kind,
-        text: str,
-        possible: Iterable[Change],
-        *,
+        self, change: Change, kind: Kind, text: str, possible: Iterable[Change], *,
         made: bool = True,
-    ) -> Record:
+    ) -> Record:  # fmt: skip
         target = self.layout.groups[change.to_pool]
-        (role,) = change.victim.to_roles
-        donor = next(iter(sorted(change.victim.from_roles)))
-        return Record(
-            kind=kind,
-            at_s=self.now_s,
-            subject=change.to_pool,
-            inputs=(
-                ("source", change.from_pool),
-                ("target_role", role),
-                ("roles_before", names(change.victim.from_roles)),
-                ("num_in_role", target.num.get(role, 0.0)),
-                ("num_waiting", target.demand(role).load.num_requests),
-                ("work_s", target.demand(role).load.work_s),
-                ("rate_per_s", target.flow.rate_per_s),
-                ("equation", stages.equation(role, donor)),
-                ("choice_kept", change.label),
-            ),
-            candidates=tuple(one.candidate() for one in possible),
-            choice=change.label if made else None,
-            gain=change.gain,
-            cost=change.cost,
-            template=text,
-        )
+        return explain.change(self.now_s, change, kind, text, target, possible, made=made)
 
     # Out ----------------------------------------------------------------------------------------
 

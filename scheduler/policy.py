@@ -62,9 +62,10 @@ class IsolationPolicy:
     level: float = 1.0
     reference_s: float = 0.5
     """At level 0.5 a request leaves its group when that saves it this much waiting."""
-    reserve_ratio: float = 1.5
-    """A group keeps this many times what it needs, up to an equal share, whatever the others need;
-    0 as in the paper, where one group's overload is everybody's."""
+    reserve_ratio: float = 1.25
+    """A group keeps this many times what it needs (so it is busy for 80 % of the time), up to an
+    equal share, whatever the others need; 0 as in the paper, where one group's overload is
+    everybody's."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.level <= 1:
@@ -126,8 +127,9 @@ class StagePolicy:
     """per_request: M(e) inside the sum over requests, as the equations are printed."""
     penalty_weight: float = 1.0
     """w of the equations."""
-    horizon_s: float = 10.0
-    """Arrivals of this long count beside what is there; 0 as in the paper."""
+    horizon_s: float = 20.0
+    """Arrivals of this long count beside what is there; 0 as in the paper. Twice as long as a move
+    has to last (`min_settle_s`): a stage that falls behind slowly costs nothing at first."""
     switch_back: bool = True
     """The cost holds the way back too."""
     joint_delay: bool = True
@@ -155,7 +157,9 @@ class StabilityPolicy:
     max_moves_per_tick_ratio: float = 0.125
     """Of a group's instances; one is always allowed."""
     max_flips_per_instance_hour: float = 20.0
-    """Bound on moves of the cluster: this many times its instances in any hour."""
+    """Bound on moves of the cluster: this many times its instances in any hour. A quarter of them
+    may be made at once, the others as the hour goes by, so that nobody has to stand still for an
+    hour after a bad quarter."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,13 @@
 """What a step burst of pictures does to text: the same text requests, with and without it."""
 
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
+from multiprocessing import get_context
 
 from saccade.scheduler.simulator.histogram import Histogram
+from saccade.scheduler.simulator.runs import Progress
 from saccade.scheduler.simulator.scenario import Scenario, WorkloadSpec, run
 from saccade.scheduler.simulator.workloads.base import Modality
 
@@ -54,3 +58,23 @@ def burst_effect(
         p99["burst", "image"],
         num_flips / len(seeds),
     )
+
+
+def burst_effects(
+    policies: Sequence[str], rate_per_s: float, duration_s: float, seeds: Sequence[int], *,
+    jobs: int = 1, progress: Progress | None = None,
+) -> list[BurstEffect]:  # fmt: skip
+    """In the order of the policies, so many at the same time."""
+    say = progress or (lambda _title, _share: None)
+    effect = partial(burst_effect, rate_per_s=rate_per_s, duration_s=duration_s, seeds=seeds)
+    found: list[BurstEffect] = []
+    # Spawned: a forked child would inherit the locks of whatever threads run here.
+    pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) if jobs > 1 else None
+    try:
+        for one in (pool.map if pool else map)(effect, policies):
+            found.append(one)
+            say(one.policy, len(found) / len(policies))
+    finally:
+        if pool is not None:
+            pool.shutdown()
+    return found

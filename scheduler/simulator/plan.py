@@ -28,6 +28,21 @@ class Goal:
     """Share of the requests that meet both."""
     max_gpus: int = 32
 
+    def __post_init__(self) -> None:
+        """SimulatorError when no cluster could hold it."""
+        if not 0 < self.attainment <= 1:
+            raise SimulatorError(
+                f"an attainment of {self.attainment:g} is not possible: give a share above 0, at "
+                "most 1"
+            )
+        for name, limit_s in (("TTFT", self.ttft_s), ("image TTFT", self.image_ttft_s),
+                              ("TPOT", self.tpot_s)):  # fmt: skip
+            if not limit_s > 0:
+                raise SimulatorError(
+                    f"a limit of {limit_s * 1e3:g} ms for the {name} is not possible: it must be "
+                    "above 0"
+                )
+
     def slos(self) -> tuple[tuple[Any, Slo], ...]:
         limits = {"text": self.ttft_s, "image": self.image_ttft_s}
         return tuple((one, Slo(limits[one], self.tpot_s)) for one in MODALITIES)

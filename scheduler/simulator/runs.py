@@ -1,6 +1,7 @@
 """Many runs: in parallel, with a progress bar, summed up over their seeds."""
 
 import math
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
@@ -91,12 +92,15 @@ def _title(scenario: Scenario) -> str:
 
 
 @contextmanager
-def progress_bar() -> Iterator[Progress]:
-    """A bar on a terminal's stderr; nothing where nobody looks."""
+def progress_bar(*, lines: bool = False) -> Iterator[Progress]:
+    """A bar on a terminal's stderr. Elsewhere nothing, or with `lines` one for each per cent."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = Console(stderr=True)
+    if lines and not console.is_terminal:
+        yield _Lines().say
+        return
     columns = (TextColumn("simulating"), BarColumn(), TextColumn("{task.percentage:3.0f} %"),
                TimeRemainingColumn(), TextColumn("{task.description}"))  # fmt: skip
     with Progress(
@@ -104,6 +108,20 @@ def progress_bar() -> Iterator[Progress]:
     ) as bar:
         task = bar.add_task("", total=1.0)
         yield lambda title, share: bar.update(task, description=title, completed=share)
+
+
+class _Lines:
+    """Progress for a log."""
+
+    def __init__(self) -> None:
+        self._shown = -1
+
+    def say(self, title: str, share: float) -> None:
+        percent = int(100 * share)
+        if percent > self._shown:
+            self._shown = percent
+            sys.stderr.write(f"simulating: {percent:3} %  {title}\n")
+            sys.stderr.flush()
 
 
 def grouped(outcomes: Iterable[Outcome]) -> dict[tuple[str, float], list[Outcome]]:

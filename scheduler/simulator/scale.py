@@ -1,9 +1,13 @@
-"""How long a million requests take: `python -m saccade.scheduler.simulator.scale`."""
+"""How long a million requests take, and how much memory.
 
+python -m saccade.scheduler.simulator.scale                      # 1,000 instances
+python -m saccade.scheduler.simulator.scale --requests 100000    # a tenth of it
+"""
+
+import argparse
 import resource
-import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 
 from saccade.scheduler.simulator.engine import Options, Simulation
@@ -14,11 +18,26 @@ from saccade.scheduler.simulator.workloads.base import TraceRequest
 _RATE_PER_INSTANCE = 4.0
 
 
-def main(num_requests: int = 1_000_000, num_instances: int = 1000, name: str = "elasticmm") -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m saccade.scheduler.simulator.scale",
+        description="Simulate a large cluster on one core, and print the time and the memory.",
+    )
+    parser.add_argument("--requests", type=int, default=1_000_000)
+    parser.add_argument("--instances", type=int, default=1_000)
+    parser.add_argument("--policy", default="elasticmm")
+    given = parser.parse_args(arguments)
+    if given.requests < 1 or given.instances < 2:
+        parser.error("a request and two instances are needed at least")
+    scale(given.requests, given.instances, given.policy)
+
+
+def scale(num_requests: int, num_instances: int, policy: str) -> None:
+    """Simulate, and print how far it is at every tenth."""
     rate = _RATE_PER_INSTANCE * num_instances
     spec = WorkloadSpec("sharegpt4o", rate, 2 * num_requests / rate)
-    model = Scenario(name, spec).cost_model
-    simulation = Simulation(policy_named(name), model, Options(num_instances))
+    model = Scenario(policy, spec).cost_model
+    simulation = Simulation(policy_named(policy), model, Options(num_instances))
     requests: Iterator[TraceRequest] = islice(spec.build().requests(0), num_requests)
     started_s = time.process_time()
     shown = 0
@@ -31,7 +50,7 @@ def main(num_requests: int = 1_000_000, num_instances: int = 1000, name: str = "
             print(f"{num_arrived:>9,} arrived, {now_s:6.1f} s simulated, {spent_s:6.1f} s of CPU, "
                   f"{_memory_mib():,.0f} MiB at most")  # fmt: skip
 
-    print(f"{SIMULATED} {name}, {num_instances:,} instances, {rate:g} requests/s")
+    print(f"{SIMULATED} {policy}, {num_instances:,} instances, {rate:g} requests/s")
     metrics = simulation.run(requests, report)
     spent_s = time.process_time() - started_s
     print(f"{metrics.num_ended['finished']:,} of {metrics.num_arrived:,} finished, "
@@ -45,5 +64,4 @@ def _memory_mib() -> float:
 
 
 if __name__ == "__main__":
-    given = [*sys.argv[1:], *("1000000", "1000", "elasticmm")[len(sys.argv) - 1 :]]
-    main(int(given[0]), int(given[1]), name=given[2])
+    main()

@@ -1,6 +1,7 @@
 """What to simulate, as values that travel to other processes; and what comes back."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -76,6 +77,18 @@ class Scenario:
     encode_ratio: float = 1.0
     """A slower vision tower than was measured, for questions of sensitivity."""
 
+    def __post_init__(self) -> None:
+        """SimulatorError when it cannot be run."""
+        if not 0 < self.workload.duration_s < math.inf:
+            raise SimulatorError(
+                f"a duration of {self.workload.duration_s:g} s is not possible: it must be above 0 "
+                "and finite"
+            )
+        if self.failure_every_s is not None and not self.failure_every_s > 0:
+            raise SimulatorError(
+                f"a failure every {self.failure_every_s:g} s is not possible: it must be above 0"
+            )
+
     @property
     def cost_model(self) -> CostModel:
         try:
@@ -84,6 +97,19 @@ class Scenario:
             raise SimulatorError(str(error)) from None
         ratio = found.model.encode_ratio * self.encode_ratio
         return replace(found, model=replace(found.model, encode_ratio=ratio))
+
+
+def grid(
+    base: Scenario, policies: Iterable[str], rates: Sequence[float], seeds: Sequence[int]
+) -> list[Scenario]:
+    """All policies at all rates with all seeds, in this order."""
+    specs = [base.workload.at(rate) for rate in rates]
+    return [
+        replace(base, policy=policy, workload=spec, seed=seed)
+        for policy in policies
+        for spec in specs
+        for seed in seeds
+    ]
 
 
 @dataclass(frozen=True)

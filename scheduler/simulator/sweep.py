@@ -2,10 +2,10 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from saccade.scheduler.simulator.runs import Interval, Progress, run_all, with_slos
-from saccade.scheduler.simulator.scenario import Outcome, Scenario, WorkloadSpec
+from saccade.scheduler.simulator.scenario import Outcome, Scenario, grid
 
 LEAST_ATTAINMENT = 0.9
 """A rate is carried when so many of its requests meet the SLO."""
@@ -68,13 +68,7 @@ def sweep(
     progress: Progress | None = None,
 ) -> dict[str, Sweep]:
     """All policies over all rates, from one pool of processes."""
-    specs: list[WorkloadSpec] = [base.workload.at(rate) for rate in rates]
-    scenarios = [
-        replace(base, policy=policy, workload=spec, seed=seed)
-        for policy in policies
-        for spec in specs
-        for seed in range(num_seeds)
-    ]
+    scenarios = grid(base, policies, rates, range(num_seeds))
     outcomes = iter(run_all(with_slos(scenarios), jobs=jobs, progress=progress))
     return {
         policy: Sweep(policy, {rate: [next(outcomes) for _ in range(num_seeds)] for rate in rates})

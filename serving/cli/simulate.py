@@ -1,10 +1,13 @@
 """`saccade simulate`: what would happen, without a GPU."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
+from saccade.serving.cli import simulate_options as options
 from saccade.serving.cli.options import fail
 
 if TYPE_CHECKING:
@@ -12,98 +15,69 @@ if TYPE_CHECKING:
 
     from saccade.scheduler.simulator.scenario import Scenario
 
-EPILOG = """Examples:
-
+EPILOG = """\b
+Examples:
+  saccade simulate --workload list
   saccade simulate --rate 20 --rate 40 --html report.html
-
-  saccade simulate --workload image-burst -p elasticmm -p elasticmm-fully-shared --rate 25
-
-  saccade simulate --trace conversation.jsonl --speed 2 --duration 600 --gpu h100 --gpus 16
-
+  saccade simulate --workload image-burst --rate 25 \\
+      -p elasticmm -p elasticmm-fully-shared -p static:2,4,2
+  saccade simulate --trace conversation.jsonl --speed 2 --duration 600 \\
+      --gpu h100 --gpus 16
   saccade simulate --report docs/results/simulation.md --jobs 2
 """
 
-Workload = Annotated[
-    str, typer.Option(help="Synthetic workload; `list` prints them and the policies.")
-]
-Trace = Annotated[
-    Path | None,
-    typer.Option(help="Recorded requests instead: Mooncake, BurstGPT, Azure LLM or LMM, Saccade's "
-                 "own JSON lines (.gz too), or a ServeGen folder."),
-]  # fmt: skip
-Format = Annotated[
-    str | None, typer.Option("--format", help="Format of the trace, where it is not recognised.")
-]
-Gpu = Annotated[str, typer.Option(help="h200, h100, a100 or a800.")]
-Model = Annotated[str, typer.Option(help="qwen2.5-vl-7b or llama-3.2-vision-11b.")]
-ImageRatio = Annotated[
-    float | None, typer.Option(help="Share of the requests that carry pictures, 0 to 1.")
-]
-Jobs = Annotated[int, typer.Option(help="Runs at the same time.", min=1)]
+_POLICIES = ("elasticmm", "static-equal", "coupled-vllm-today")
 
 
 def simulate(
-    policy: Annotated[
-        list[str] | None, typer.Option("--policy", "-p", help="May be repeated.")
-    ] = None,
-    workload: Workload = "sharegpt4o",
-    rate: Annotated[
-        list[float] | None, typer.Option(help="Requests per second [20]. May be repeated.")
-    ] = None,
-    duration: Annotated[float, typer.Option(help="Seconds of arrivals.")] = 300.0,
-    image_ratio: ImageRatio = None,
-    trace: Trace = None,
-    format_name: Format = None,
-    speed: Annotated[
-        list[float] | None,
-        typer.Option(help="Replay a trace so many times as fast [1]. May be repeated."),
-    ] = None,
-    max_requests: Annotated[int | None, typer.Option(help="Stop a trace after so many.")] = None,
-    gpu: Gpu = "a800",
-    gpus: Annotated[int, typer.Option(help="Instances, one GPU each.", min=1)] = 8,
-    model: Model = "qwen2.5-vl-7b",
-    seeds: Annotated[int, typer.Option(help="Runs with different random numbers.", min=1)] = 3,
-    first_seed: Annotated[int, typer.Option(help="The same seeds give the same bytes.")] = 0,
-    failure_every: Annotated[
-        float | None, typer.Option(help="Mean seconds between failures of an instance.")
-    ] = None,
-    jobs: Jobs = 1,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write all numbers.")] = None,
-    html: Annotated[Path | None, typer.Option(help="Write a page with plots.")] = None,
-    report: Annotated[
-        Path | None,
-        typer.Option(help="Write the comparison with the paper as Markdown, and nothing else. Of "
-                     "the other options --duration, --rate, --seeds and --jobs matter then."),
-    ] = None,
-) -> None:  # fmt: skip
+    policy: options.Policies = None,
+    workload: options.Workload = "sharegpt4o",
+    rate: options.Rates = None,
+    duration: options.Duration = 300.0,
+    image_ratio: options.ImageRatio = None,
+    trace: options.Trace = None,
+    format_name: options.Format = None,
+    speed: options.Speeds = None,
+    max_requests: options.MaxRequests = None,
+    gpu: options.Gpu = "a800",
+    gpus: options.Gpus = 8,
+    model: options.Model = "qwen2.5-vl-7b",
+    seeds: options.Seeds = 3,
+    first_seed: options.FirstSeed = 0,
+    failure_every: options.FailureEvery = None,
+    jobs: options.Jobs = 1,
+    json_file: options.Json = None,
+    html: options.Html = None,
+    report: options.Report = None,
+) -> None:
     """Simulate a cluster under one policy or several, and compare them.
 
-    The scheduler's own code decides, on times from measured kernels. Nothing is served and no GPU
-    is needed.
+    The scheduler's own code decides, on times from measured kernels; no GPU is needed.
     """
-    from saccade.scheduler.simulator.errors import SimulatorError
-
     if workload == "list":
         _list()
         return
-    try:
+    with plain_errors():
         if report is not None:
             _write_report(report, seeds, duration, rate or [], jobs)
             return
-        from saccade.scheduler.simulator.scenario import Scenario, WorkloadSpec
+        from saccade.scheduler.simulator.scenario import Scenario, WorkloadSpec, grid
 
-        spec = WorkloadSpec(
-            workload, duration_s=duration, image_ratio=image_ratio, trace=trace,
-            format_name=format_name, max_requests=max_requests,
-        )  # fmt: skip
         points = (speed or [1.0]) if trace else (rate or [20.0])
-        scenarios = [
-            Scenario(name, spec.at(point), gpu, model, gpus, seed, failure_every_s=failure_every)
-            for name in policy or ["elasticmm", "static-equal", "coupled-vllm-today"]
-            for point in points
-            for seed in range(first_seed, first_seed + seeds)
-        ]
-        _show(scenarios, jobs, json_file, html)
+        spec = WorkloadSpec(workload, 20.0, duration, image_ratio, trace, format_name, 1.0,
+                            max_requests)  # fmt: skip
+        base = Scenario("elasticmm", spec, gpu, model, gpus, failure_every_s=failure_every)
+        seeds_run = range(first_seed, first_seed + seeds)
+        _show(grid(base, policy or _POLICIES, points, seeds_run), jobs, json_file, html)
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """What the simulator finds wrong, in a line without a stack trace; exit code 2."""
+    from saccade.scheduler.simulator.errors import SimulatorError
+
+    try:
+        yield
     except (SimulatorError, OSError) as error:
         fail(str(error), 2)
 
@@ -138,7 +112,7 @@ def _write_report(path: Path, seeds: int, duration_s: float, rates: list[float],
     from saccade.scheduler.simulator.output.paper import write_report
     from saccade.scheduler.simulator.runs import progress_bar
 
-    with progress_bar() as progress:
+    with progress_bar(lines=True) as progress:
         write_report(
             path, num_seeds=seeds, duration_s=duration_s, rates=rates, jobs=jobs, progress=progress
         )

@@ -18,7 +18,8 @@ modelled: [simulator.md](../simulator.md).
 REDUCED = """
 **A reduced size:** shorter than `make results-simulation`, which simulates {full:.0f} s with three
 seeds. In {duration:.0f} s the allocation by burst tolerance, once a minute, hardly acts, and the
-intervals of few seeds are wide.
+intervals of few seeds are wide. A rate that is too much for a cluster can look carried, because the
+queues have no time to grow.
 """
 PAPER = """
 *At most*: the largest ratio over the rates that elastic scheduling carries, or over the SLO
@@ -31,9 +32,18 @@ two modalities follow sines in opposite phase, two periods in a run; the rate is
 Carried requests per second:
 """
 ABLATIONS = """
-One part taken away at a time, sharegpt4o. The first three are the paper's (its Fig. 7 and 8
-give no absolute numbers); the others switch off what the scheduler adds to the printed
-equations.
+One part taken away at a time, sharegpt4o: the ablations of the paper's Fig. 7 and 8, which give no
+absolute numbers.
+"""
+SWITCHES = """
+What the scheduler adds to the printed equations, switched off one by one, and all at once
+(`elasticmm-literal`); the reasons are in [scheduling.md](../scheduling.md). Left, sharegpt4o at a
+steady {rate:g} requests/s; right, the burst of pictures of the next section:
+"""
+SWITCHES_AFTER = """
+A line that equals the first one shows that the switch does not decide anything here: the way back,
+for example, costs two flips of 50 ms, which is nothing beside the seconds of a queue; it matters
+where a change of role costs more.
 """
 BURST = """
 Text at a steady rate; pictures jump to eight times theirs for the middle fifth of the run
@@ -46,8 +56,10 @@ scheduler with isolation 0.
 """
 STATIONARY = """
 Nothing changes in these runs but the random numbers, so that every flip beyond the first ones
-is noise that the hysteresis, the dwell time and the bound on moves have to damp. The bound is
-on the moves of any hour.
+is noise that the hysteresis, the dwell time and the bound on moves have to damp. Moves are
+counted over a run and scaled to an hour. The bound holds for any hour, and a quarter of it may be
+spent at once, so a short run can exceed its share. Beyond the rate that is carried there is no
+right split: the bottleneck is moved around between stages that are all too small.
 """
 CAUSES = """
 The model was not fitted to the paper's ratios. Each line changes one assumption and leaves the
@@ -75,7 +87,14 @@ CAUSES_AFTER = """
 5. **Small groups are coarse.** On eight instances a group of three cannot match its work to its
    stages by whole instances: what is left over in one stage is missing in another. Coupled
    engines have no such remainder.
-6. **A static split chosen with hindsight is hard to beat when nothing changes**, and the
+6. **A coupled step reads the weights once.** A chunk of a prompt beside the decoding batch pays
+   the constant part of a step, {step_ms:.0f} ms here, for both. On instances of their own, each
+   prefill and each decode step pays it: {step_share:.0%} of the prefill of that picture.
+7. **In overload, isolation and coupling fail in different ways**, and the throughput counts only
+   one of them. Elastic groups keep text within its SLO and let pictures wait; coupled engines let
+   everybody wait a little longer. A rate is carried when {least:.0%} of *all* requests meet the
+   SLO, so that a cluster which serves one modality perfectly and the other late carries nothing.
+8. **A static split chosen with hindsight is hard to beat when nothing changes**, and the
    elastic run pays for finding that split: the measured part begins after 30 % of each run for
    that reason. Under load that changes, see the section on opposite phases.
 """

@@ -5,6 +5,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from saccade.scheduler.simulator.errors import SimulatorError
+from saccade.scheduler.simulator.policies.switches import SWITCHES
 
 if TYPE_CHECKING:
     from saccade.scheduler.simulator.policies.base import Policy
@@ -15,13 +16,6 @@ _POLICIES: dict[str, tuple[str, str]] = {
     "elasticmm-no-cache": ("elasticmm_ablations", "NoCache"),
     "elasticmm-blocking-encode": ("elasticmm_ablations", "BlockingEncode"),
     "elasticmm-no-elasticity": ("elasticmm_ablations", "NoElasticity"),
-    "elasticmm-fully-shared": ("elasticmm_ablations", "FullyShared"),
-    "elasticmm-hard-groups": ("elasticmm_ablations", "HardGroups"),
-    "elasticmm-literal": ("elasticmm_ablations", "Literal"),
-    "elasticmm-no-horizon": ("elasticmm_ablations", "NoHorizon"),
-    "elasticmm-no-switch-back": ("elasticmm_ablations", "NoSwitchBack"),
-    "elasticmm-no-stability": ("elasticmm_ablations", "NoStability"),
-    "elasticmm-fixed-encoders": ("elasticmm_ablations", "FixedEncoders"),
     "static-text-first": ("static_split", "TextFirst"),
     "static-equal": ("static_split", "EqualSplit"),
     "static-multimodal-first": ("static_split", "MultimodalFirst"),
@@ -33,7 +27,9 @@ _POLICIES: dict[str, tuple[str, str]] = {
     "shortest-first": ("shortest_first", "ShortestFirst"),
 }
 _STATIC = "static:"
-NAMES = tuple(_POLICIES)
+_SWITCHED = "elasticmm-"
+SWITCHED_NAMES = tuple(_SWITCHED + name for name in SWITCHES)
+NAMES = (*_POLICIES, *SWITCHED_NAMES)
 
 
 def policy_named(name: str) -> "Policy":
@@ -42,6 +38,11 @@ def policy_named(name: str) -> "Policy":
         from saccade.scheduler.simulator.policies.static_pools import StaticPools
 
         return StaticPools.parse(name)
+    switch = SWITCHES.get(name.removeprefix(_SWITCHED)) if name.startswith(_SWITCHED) else None
+    if switch is not None:
+        from saccade.scheduler.simulator.policies.elasticmm_ablations import Switched
+
+        return Switched(name, switch)
     if name not in _POLICIES:
         raise SimulatorError(
             f"there is no policy {name!r}; the policies are {', '.join(NAMES)} "

@@ -81,9 +81,13 @@ class ElasticMM(Policy):
         model = simulation.cost_model
         if not isinstance(model, CostModel):
             raise TypeError("ElasticMM decides with the scheduler's own cost model")
-        self._model = model
+        model = self._model = self.decision_model(model)
         self._placement = PlacementIndex(self.settings, model, map(self._state, self.instances))
         self._manager = Manager(self.settings, model)
+
+    def decision_model(self, model: CostModel) -> CostModel:
+        """What decisions are reckoned with; the simulator's times stay as they are."""
+        return model
 
     def roles_changed(self, instance: Instance) -> None:
         name = instance.name

@@ -1,15 +1,17 @@
 """ElasticMM with one part taken away, or one of its settings changed.
 
-The first three are the ablations of the paper's Fig. 7 and 8; the others switch off, one by one,
-what the scheduler adds to the equations as they are printed.
+The first three are the ablations of the paper's Fig. 7 and 8. What the scheduler adds to the
+equations as they are printed is switched off, piece by piece, by the table in `switches.py`.
 """
 
 from dataclasses import replace
 
+from saccade.scheduler.cost_model import CostModel
 from saccade.scheduler.policy import Policy as Settings
 from saccade.scheduler.simulator.policies.elasticmm import ElasticMM
 from saccade.scheduler.simulator.policies.layouts import Layout, of
 from saccade.scheduler.simulator.policies.static_split import DISAGGREGATED
+from saccade.scheduler.simulator.policies.switches import Switch
 
 _PLAIN = Settings()
 
@@ -45,51 +47,16 @@ class NoElasticity(ElasticMM):
     elastic = False
 
 
-class FullyShared(ElasticMM):
-    name = "elasticmm-fully-shared"
-    title = "one pool: no isolation of text from pictures"
-    settings = replace(_PLAIN, isolation=replace(_PLAIN.isolation, level=0.0))
+class Switched(ElasticMM):
+    """ElasticMM with a switch thrown."""
 
+    def __init__(self, name: str, switch: Switch) -> None:
+        self.name = name
+        self.title = switch.title
+        self.settings = switch.applied_to(ElasticMM.settings)
+        self._switch = switch
+        super().__init__()
 
-class HardGroups(ElasticMM):
-    name = "elasticmm-hard-groups"
-    title = "hard groups: no instance crosses over in a burst"
-    settings = replace(_PLAIN, reactive=replace(_PLAIN.reactive, enabled=False))
-
-
-class Literal(ElasticMM):
-    name = "elasticmm-literal"
-    title = "Eq. 2 and 3 as printed: per token, migration for each request"
-    settings = replace(
-        _PLAIN, stages=replace(_PLAIN.stages, units="per_token", migration="per_request")
-    )
-
-
-class NoHorizon(ElasticMM):
-    name = "elasticmm-no-horizon"
-    title = "gains without future arrivals"
-    settings = replace(_PLAIN, stages=replace(_PLAIN.stages, horizon_s=0.0))
-
-
-class NoSwitchBack(ElasticMM):
-    name = "elasticmm-no-switch-back"
-    title = "costs without the way back"
-    settings = replace(_PLAIN, stages=replace(_PLAIN.stages, switch_back=False))
-
-
-class NoStability(ElasticMM):
-    name = "elasticmm-no-stability"
-    title = "without dwell, hysteresis and bounds on moves"
-    settings = replace(
-        _PLAIN,
-        stability=replace(
-            _PLAIN.stability, min_dwell_s=0.0, hysteresis_ratio=0.0,
-            max_moves_per_tick_ratio=1.0, max_flips_per_instance_hour=3600.0,
-        ),
-    )  # fmt: skip
-
-
-class FixedEncoders(ElasticMM):
-    name = "elasticmm-fixed-encoders"
-    title = "encode instances stay what they are"
-    settings = replace(_PLAIN, stages=replace(_PLAIN.stages, encode_elasticity=False))
+    def decision_model(self, model: CostModel) -> CostModel:
+        ratio = self._switch.full_step_ratio
+        return model if ratio is None else replace(model, full_step_ratio=ratio)

@@ -1,5 +1,6 @@
 """Workloads by name: presets, and files by their format."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,10 +29,10 @@ def preset(
             f"there is no workload {name!r}; the workloads are {', '.join(PRESETS)}, "
             f"or give a file with --trace (formats: {', '.join(FORMATS)})"
         )
-    if not (rate_per_s > 0 and duration_s > 0):
+    if not (0 < rate_per_s < math.inf and 0 < duration_s < math.inf):
         raise SimulatorError(
-            f"a rate of {rate_per_s} requests/s over {duration_s} s gives no request: "
-            "both must be above 0"
+            f"a rate of {rate_per_s:g} requests/s over {duration_s:g} s is not possible: "
+            "both must be above 0 and finite"
         )
     if image_ratio is None:
         return PRESETS[name](rate_per_s, duration_s)
@@ -49,7 +50,9 @@ def recorded(
     limit_requests: int | None = None,
 ) -> Workload:
     """A trace file (or ServeGen folder), `speed` times as fast, cut to size."""
-    if not speed > 0:
-        raise SimulatorError(f"a speed of {speed} is not possible: give a number above 0")
+    if not (0 < speed < math.inf and limit_s > 0):
+        raise SimulatorError(
+            f"{limit_s:g} s at a speed of {speed:g} are not possible: both must be above 0"
+        )
     trace = open_trace(path, format_name or format_of(path))
     return ScaledWorkload(trace, speed, limit_s, limit_requests)

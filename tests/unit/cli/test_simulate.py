@@ -61,6 +61,13 @@ def test_policies_workloads_and_formats_are_listed() -> None:
         (("--gpu", "tpu"), "no constants for the GPU 'tpu'"),
         (("--trace", "missing.jsonl"), "missing.jsonl: no such file"),
         (("--rate", "0"), "must be above 0"),
+        (("--rate", "-3"), "must be above 0"),
+        (("--rate", "inf"), "must be above 0 and finite"),
+        (("--duration", "nan"), "must be above 0 and finite"),
+        (("--image-ratio", "1.5"), "give 0 to 1"),
+        (("--failure-every", "0"), "must be above 0"),
+        (("--gpus", "0"), "--gpus"),
+        (("--first-seed", "-1"), "--first-seed"),
         (("--gpus", "1", "-p", "elasticmm"), "elasticmm: two groups need two instances"),
         (("--html", "/proc/none/report.html"), "/proc/none"),
     ],
@@ -72,6 +79,17 @@ def test_what_is_wrong_is_told_without_a_stack_trace(
     assert result.exit_code == 2
     assert message in result.stderr
     assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize("text", ["", "\n\n", '{"policy": {}}\n'])
+def test_an_empty_trace_is_told(tmp_path: Path, text: str) -> None:
+    trace = tmp_path / "empty.jsonl"
+    trace.write_text(text)
+    for format_name in ("saccade", "mooncake", "decisions"):
+        result = saccade("simulate", "--trace", str(trace), "--format", format_name)
+        assert result.exit_code == 2
+        assert "empty.jsonl" in result.stderr
+        assert "Traceback" not in result.output
 
 
 def test_a_bad_line_of_a_trace_is_named(tmp_path: Path) -> None:
@@ -104,6 +122,13 @@ def test_a_plan_names_the_cheapest(tmp_path: Path) -> None:
         (("--price", "h100"), "such as h100=2.50"),
         (("--price", "h100=1", "--attainment", "1.5"), "above 0, at most 1"),
         (("--price", "tpu=1"), "no constants for the GPU 'tpu'"),
+        (("--price", "h100=-1"), "such as h100=2.50"),
+        (("--price", "h100=nan"), "such as h100=2.50"),
+        (("--price", "h100=1", "--ttft-ms", "0"), "TTFT is not possible"),
+        (("--price", "h100=1", "--tpot-ms", "-5"), "TPOT is not possible"),
+        (("--price", "h100=1", "--rate", "-1"), "must be above 0"),
+        (("--price", "h100=1", "--workload", "chat"), "there is no workload 'chat'"),
+        (("--price", "h100=1", "--trace", "missing.jsonl"), "missing.jsonl: no such file"),
     ],
 )
 def test_a_plan_that_cannot_be_made_is_told(arguments: tuple[str, ...], message: str) -> None:

@@ -100,6 +100,39 @@ def test_a_tenant_with_one_request_never_waits_for_the_whole_queue_of_another(nu
     assert drain(queue).index(99) <= 1
 
 
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(("text", "image")),
+            st.sampled_from(("one", "two", "three")),
+            st.just("standard"),
+            st.floats(0.01, 5),
+        ),
+        min_size=2,
+        max_size=60,
+    )
+)
+def test_no_two_flows_that_wait_differ_by_more_than_a_request_of_each(
+    waiting: list[Arrival],
+) -> None:
+    """Whatever the tenants and modalities send, in seconds of service by weight."""
+    queue = FairQueue[int](FAIR)
+    fill(queue, waiting)
+    weight = FAIR.weight("standard")
+    left: dict[tuple[str, str], list[float]] = {}
+    for arrival in waiting:
+        left.setdefault(arrival[:2], []).append(arrival[3] / weight)
+    largest = {flow: max(costs) for flow, costs in left.items()}
+    served = dict.fromkeys(left, 0.0)
+    while len(queue):
+        flow = waiting[queue.pop()][:2]
+        served[flow] += left[flow].pop(0)
+        backlogged = [one for one in left if left[one]]
+        for one in backlogged:
+            for other in backlogged:
+                assert served[one] - served[other] <= largest[one] + largest[other] + 1e-9
+
+
 def test_service_by_priority_is_in_the_ratio_of_the_weights() -> None:
     queue = FairQueue[int](FAIR)
     for key in range(200):

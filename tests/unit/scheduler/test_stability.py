@@ -77,3 +77,16 @@ def test_who_was_given_an_instance_gives_none_before_it_has_settled() -> None:
     assert not Brake(POLICY, memory, 4, 109.0).has_settled("multimodal")
     assert Brake(POLICY, memory, 4, 109.0).has_settled("text")
     assert Brake(POLICY, memory, 4, 110.0).has_settled("multimodal")
+
+
+def test_after_a_bad_quarter_of_an_hour_moves_flow_on() -> None:
+    """Eight moves in an hour: three at once, the other five one after another."""
+    memory, moved_s = NO_MOVES, []
+    for now_s in range(0, 3600, 10):
+        brake = Brake(POLICY, memory, 4, float(now_s))
+        if brake.allows("g", 4):
+            brake.moved("a", "g")
+            moved_s.append(now_s)
+        memory = brake.memory({"a": None})
+    assert moved_s[:3] == [0, 10, 20]
+    assert moved_s[3:] == pytest.approx([720, 1440, 2160, 2880], abs=10)

@@ -187,6 +187,19 @@ def test_latency_within_what_is_promised_counts_less() -> None:
     assert Estimator(COST, PRESENT, slo).delay_s(demand, 1) == pytest.approx(0.1 + 2.0)
 
 
+def test_a_stage_that_falls_behind_slowly_costs_much_within_the_horizon() -> None:
+    """A tenth too small, it is a second late only after 10 s: a move has to be judged by more."""
+    demand = Demand("encode", flow=Flow(rate_per_s=24, encode_s=1.1 / 24))
+
+    def loss_s(horizon_s: float) -> float:
+        estimator = Estimator(COST, StagePolicy(horizon_s=horizon_s), SloPolicy())
+        return estimator.delay_s(demand, 1) - estimator.delay_s(demand, 2)
+
+    policy = Policy()
+    assert policy.stages.horizon_s >= 2 * policy.stability.min_settle_s
+    assert loss_s(policy.stages.horizon_s) > 4 * loss_s(policy.stability.min_settle_s)
+
+
 # Gain and cost ------------------------------------------------------------------------------------
 
 

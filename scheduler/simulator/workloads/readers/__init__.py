@@ -10,6 +10,7 @@ from saccade.scheduler.simulator.workloads.base import TraceRequest, Workload
 from saccade.scheduler.simulator.workloads.readers import (
     azure,
     burstgpt,
+    decisions,
     loadtest_run,
     mooncake,
     saccade_log,
@@ -26,6 +27,7 @@ _READERS: dict[str, Reader] = {
     "azure-lmm": azure.read_lmm,
     "saccade": saccade_log.read,
     "loadtest": loadtest_run.read,
+    "decisions": decisions.read,
 }
 FORMATS = (*_READERS, "servegen")
 
@@ -88,4 +90,6 @@ def _json_format(first: str, path: Path) -> str:
         raise TraceError(path, 1, "holds no JSON object")
     if record.get("type") in ("run", "request"):
         return "loadtest"
+    if "policy" in record:
+        return "decisions"
     return "saccade" if "arrival_s" in record else "mooncake"

@@ -6,11 +6,21 @@ from itertools import pairwise
 import pytest
 
 from saccade.scheduler.cluster import ROLES
+from saccade.scheduler.index import PlacementIndex
+from saccade.scheduler.journal import (
+    RecordedManager,
+    manager_log,
+    placement_log,
+    replay_manager,
+    replay_placement,
+)
+from saccade.scheduler.records import Call
 from saccade.scheduler.simulator.burst import burst_effect
 from saccade.scheduler.simulator.changes import random_failures
 from saccade.scheduler.simulator.engine import Options, Simulation
 from saccade.scheduler.simulator.errors import SimulatorError
-from saccade.scheduler.simulator.policies import NAMES, policy_named, titles
+from saccade.scheduler.simulator.policies import NAMES, SWITCHED_NAMES, policy_named, titles
+from saccade.scheduler.simulator.policies.elasticmm import ElasticMM
 from saccade.scheduler.simulator.policies.layouts import divided
 from saccade.scheduler.simulator.policies.static_pools import candidates
 from saccade.scheduler.simulator.scenario import Outcome, Scenario, WorkloadSpec, run, simulate
@@ -18,7 +28,16 @@ from saccade.scheduler.simulator.scenario import Outcome, Scenario, WorkloadSpec
 SHORT = WorkloadSpec("sharegpt4o", 20.0, 40.0)
 
 
-@pytest.mark.parametrize("name", [*NAMES, "static:2,4,2"])
+PLAIN_NAMES = [name for name in NAMES if name not in SWITCHED_NAMES]
+
+
+@pytest.mark.parametrize("name", SWITCHED_NAMES)
+def test_every_ablation_serves_every_request(name: str) -> None:
+    outcome = simulate(Scenario(name, WorkloadSpec("sharegpt4o", 20.0, 15.0)))
+    assert outcome.num_finished == outcome.num_arrived > 200
+
+
+@pytest.mark.parametrize("name", [*PLAIN_NAMES, "static:2,4,2"])
 def test_every_policy_serves_every_request(name: str) -> None:
     outcome = simulate(Scenario(name, SHORT))
     assert outcome.num_finished == outcome.num_arrived > 600
@@ -49,6 +68,21 @@ def test_elasticmm_books_no_load_that_it_does_not_take_back() -> None:
         assert entry.kv_free_tokens == simulation.instances[0].kv_capacity_tokens
     assert not policy._shapes  # type: ignore[attr-defined]
     assert not policy._booked  # type: ignore[attr-defined]
+
+
+def test_what_elasticmm_decides_in_a_run_is_replayed_from_its_logs_bit_for_bit() -> None:
+    policy = policy_named("elasticmm")
+    assert isinstance(policy, ElasticMM)
+    model = Scenario("elasticmm", SHORT).cost_model
+    failures = random_failures(8, 20.0, 5.0, 1.0, seed=1)
+    simulation = Simulation(policy, model, Options(), failures=failures)
+    journal: list[Call] = []
+    index = PlacementIndex(policy.settings, model, policy._placement.states(), journal)
+    manager = RecordedManager(policy.settings, model)
+    policy._placement, policy._manager = index, manager  # type: ignore[assignment]
+    simulation.run(WorkloadSpec("sharegpt4o", 20.0, 20.0).build().requests(0))
+    assert replay_manager(manager_log(policy.settings, model, manager.ticks)) >= 20
+    assert replay_placement(placement_log(policy.settings, model, journal)) > 600
 
 
 @pytest.mark.parametrize("num_instances", [2, 3, 4, 5, 8, 40])

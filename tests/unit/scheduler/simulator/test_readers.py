@@ -8,10 +8,19 @@ from pathlib import Path
 
 import pytest
 
+from saccade.scheduler.admission import Admission
+from saccade.scheduler.cluster import ROLES, InstanceState
+from saccade.scheduler.index import PlacementIndex
+from saccade.scheduler.journal import call_log, placement_log
+from saccade.scheduler.placement import place
+from saccade.scheduler.policy import ONE_POOL, AdmissionPolicy, Budget
+from saccade.scheduler.records import Call
+from saccade.scheduler.requests import RequestShape, VisualItem
 from saccade.scheduler.simulator.errors import TraceError
 from saccade.scheduler.simulator.workloads.base import TraceRequest
 from saccade.scheduler.simulator.workloads.readers import FORMATS, format_of, open_trace
 from saccade.scheduler.simulator.workloads.registry import recorded
+from tests.unit.scheduler.worlds import COST
 
 
 def published(name: str) -> Path:
@@ -75,6 +84,30 @@ def test_a_run_of_the_load_tester_is_replayed_as_it_was_due(tmp_path: Path) -> N
         TraceRequest(0.5, 40, 20, (256,)),
         TraceRequest(2.0, 50, 30, (512, 512)),
     ]
+
+
+def test_a_log_of_decisions_is_a_trace_of_who_asked(tmp_path: Path) -> None:
+    admission_journal: list[Call] = []
+    admission = Admission(AdmissionPolicy(any_tenant=Budget(requests=1)), admission_journal)
+    picture = RequestShape("a", "image", 80, (VisualItem("v", 1369),), output_tokens=120)
+    text = RequestShape("b", text_tokens=10, tenant="shop", arrival_s=7.0)
+    for shape, now_s in ((text, 2.0), (picture, 1.5), (picture, 3.0)):
+        admission.decide(shape, 0.0, 0.1, now_s)
+    first, second = read(
+        tmp_path, "log.jsonl", "\n".join(call_log(admission.policy, admission_journal))
+    )
+    assert (first.arrival_s, first.text_tokens, first.output_tokens) == (1.5, 80, 120)
+    assert (first.image_tokens, len(first.image_keys)) == ((1369,), 1)
+    assert (second.arrival_s, second.image_tokens, second.tenant) == (2.0, (), "shop")
+
+    journal: list[Call] = []
+    index = PlacementIndex(
+        ONE_POOL, COST, [InstanceState("one", frozenset(ROLES), frozenset(ROLES))], journal
+    )
+    for shape in (text, picture):
+        place(index, shape)
+    lines = "\n".join(placement_log(ONE_POOL, COST, journal))
+    assert [one.arrival_s for one in read(tmp_path, "places.jsonl", lines)] == [0.0, 7.0]
 
 
 def test_mooncake_blocks_and_milliseconds(tmp_path: Path) -> None:
@@ -162,6 +195,8 @@ def test_a_format_is_recognised_packed_or_not(
         (OWN + '{"arrival_s": 3, "text_tokens": 1, "output_tokens": 1, "image_tokens": [0]}',
          "trace:3", "above 0"),
         ("", "trace:1", "--format"),
+        ('{"policy": {}}\n{"now_s": 1}\n', "trace:2", "no call of a log"),
+        ('{"policy": {}}\n{"call": "place", "arguments": [{}]}\n', "trace:2", "names no request"),
     ],
 )  # fmt: skip
 def test_a_bad_line_is_named_with_what_is_wrong(

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from saccade.scheduler.simulator import scale
 from saccade.scheduler.simulator.errors import SimulatorError
 from saccade.scheduler.simulator.output.as_json import as_json
 from saccade.scheduler.simulator.output.html import as_html
@@ -214,3 +215,11 @@ def test_a_plan_is_the_smallest_cluster_that_holds_the_goal(
 
 def test_a_goal_out_of_reach_gets_no_offer(planner: Callable[[Goal], Planner]) -> None:
     assert list(planner(Goal(tpot_s=1e-4, max_gpus=4)).offers({"a100": 1.0})) == []
+
+
+def test_the_run_at_scale_tells_its_time_and_memory(capsys: pytest.CaptureFixture[str]) -> None:
+    scale.main(["--requests", "300", "--instances", "5"])
+    told = capsys.readouterr().out
+    assert told.startswith(SIMULATED)
+    assert "300 of 300 finished" in told
+    assert "MiB" in told
