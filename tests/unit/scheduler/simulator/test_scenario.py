@@ -223,3 +223,19 @@ def test_the_run_at_scale_tells_its_time_and_memory(capsys: pytest.CaptureFixtur
     assert told.startswith(SIMULATED)
     assert "300 of 300 finished" in told
     assert "MiB" in told
+
+
+def test_a_trace_that_ends_early_is_measured_all_the_same(tmp_path: Path) -> None:
+    trace = tmp_path / "own.jsonl"
+    trace.write_text(
+        "".join(
+            json.dumps({"arrival_s": number / 10, "text_tokens": 80, "output_tokens": 12}) + "\n"
+            for number in range(101)
+        )
+    )
+    spec = WorkloadSpec(trace=trace, duration_s=300.0)
+    assert (spec.span_s, spec.at(2.0).span_s) == (10.0, 5.0)
+    outcome = simulate(with_slos([Scenario("coupled-vllm-today", spec)])[0])
+    # The last four fifths.
+    assert outcome.latencies["text"]["num_requests"] == 81
+    assert outcome.goodput_rps[5] == pytest.approx(81 / 8)
