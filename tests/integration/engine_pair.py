@@ -17,6 +17,7 @@ prepare_environment(threads=1)
 
 from vllm import SamplingParams  # noqa: E402
 
+from saccade.encoders.base import VisualTokens  # noqa: E402
 from saccade.serving.engine.codec import decode_value, encode_sampling  # noqa: E402
 from saccade.serving.engine.runtime import LLMRuntime  # noqa: E402
 from saccade.serving.transport.instance_pb2 import (  # noqa: E402
@@ -63,7 +64,7 @@ def text(*token_ids: int, salt: str = "") -> Prompt:
     return Prompt(token_ids=token_ids or range(10, 60), cache_salt=salt)
 
 
-def with_pictures(counts: Sequence[int], seed: int) -> tuple[Prompt, list[torch.Tensor]]:
+def with_pictures(counts: Sequence[int], seed: int) -> tuple[Prompt, list[VisualTokens]]:
     """A prompt with random visual tokens, `counts` of them in each picture."""
     generator = torch.Generator().manual_seed(seed)
     token_ids: list[int] = [1, 20, 30]
@@ -72,7 +73,9 @@ def with_pictures(counts: Sequence[int], seed: int) -> tuple[Prompt, list[torch.
         key = f"{seed}-{index}-{count}"
         spans.append(VisualSpan(offset=len(token_ids), num_tokens=count, key=key))
         token_ids += [IMAGE_TOKEN_ID] * count + [40 + index, 50]
-    tokens = [torch.randn(count, 192, generator=generator) for count in counts]
+    tokens = [
+        VisualTokens(torch.randn(count, 192, generator=generator), None, count) for count in counts
+    ]
     return Prompt(token_ids=token_ids, visual_spans=spans), tokens
 
 
@@ -80,7 +83,7 @@ async def answer(
     runtime: LLMRuntime,
     key: str,
     prompt: Prompt,
-    visual_tokens: Sequence[torch.Tensor] = (),
+    visual_tokens: Sequence[VisualTokens] = (),
     *,
     handover: bytes = b"",
     **sampling: Any,
