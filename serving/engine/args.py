@@ -49,8 +49,12 @@ def with_positions(config: Any) -> Any:
     index, as RoPE does. Raises `ValueError` for a rotation that vLLM cannot do so.
     """
     text = config.get_text_config()
+    if not hasattr(text, "hidden_size"):
+        return config  # vLLM tries on an empty one what an override does
     rope = dict(getattr(text, "rope_parameters", None) or {})
-    if rope.get("rope_type", "default") != "default" or "mrope_section" in rope:
+    if "mrope_section" in rope:
+        return config
+    if rope.get("rope_type", "default") != "default":
         raise ValueError(
             "engine.keep_positions needs a model with plain rotary embeddings; switch it off"
         )
