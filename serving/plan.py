@@ -12,6 +12,7 @@ from saccade.scheduler.cluster import Role
 from saccade.serving.config.settings import Settings
 
 MEGAPIXEL_SIDE = 1000
+SMALL_BYTES = 10**8
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,3 +102,10 @@ def plan(settings: Settings, sizes: ModelSizes) -> list[GroupPlan]:
             GroupPlan(name, tuple(group.roles), group.replicas, weights, kv_cache, tokens)
         )
     return groups
+
+
+def in_words(num_bytes: int) -> str:
+    """In gigabytes, or megabytes where that would be nothing."""
+    if num_bytes < SMALL_BYTES:
+        return f"{num_bytes / 1e6:.2f} MB"
+    return f"{num_bytes / 1e9:.2f} GB"

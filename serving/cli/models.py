@@ -66,23 +66,28 @@ def _list(as_json: bool) -> None:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
-    titles = ("family", "pictures", "several", "video", "for pruning", "known without its weights")
-    for title in titles:
-        table.add_column(title)
+    for title in ("family", "pictures", "several", "video", "for pruning"):
+        table.add_column(title, no_wrap=True)
     for row in rows:
         marks = ("pictures", "several_pictures", "video")
         table.add_row(
             row["family"],
             *("yes" if row[mark] else "-" for mark in marks),
             ", ".join(["tokens", *row["exposes"]]),
-            "\n".join(row["known"]),
         )
-    table.add_row("text only", "-", "-", "-", "-", "every …ForCausalLM that vLLM serves")
-    Console(highlight=False).print(table)
+    table.add_row("text only", "-", "-", "-", "-")
+    console = Console(highlight=False)
+    console.print(table)
+    console.print("\nText only: every …ForCausalLM that vLLM serves.")
+    console.print("Known without a download (saccade models ID):")
+    for row in rows:
+        for name in row["known"]:
+            console.print(f"  {name}", soft_wrap=True)
 
 
 def _show(model: str, as_json: bool) -> None:
     from saccade.encoders.base import UnsupportedCheckpointError
+    from saccade.serving.plan import in_words
 
     try:
         sizes = _sizes(model)
@@ -92,17 +97,16 @@ def _show(model: str, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(facts, indent=1))
         return
-    vision, language = facts["vision_bytes"], facts["language_bytes"]
     lines = [
         f"{facts['family']}, {facts['dtype']}",
-        f"  encode            {vision / 1e9:6.2f} GB of weights",
-        f"  prefill, decode   {language / 1e9:6.2f} GB of weights, and a KV cache of "
+        f"  encode           {in_words(facts['vision_bytes'])} of weights",
+        f"  prefill, decode  {in_words(facts['language_bytes'])} of weights, and a KV cache of "
         f"{facts['kv_bytes_per_token']:,} bytes a token",
     ]
     if facts["tokens_per_megapixel"] is None:
         del lines[1]
     else:
-        lines.append(f"  visual tokens     {facts['tokens_per_megapixel']:,} for a megapixel")
+        lines.append(f"  visual tokens    {facts['tokens_per_megapixel']:,} for a megapixel")
     typer.echo("\n".join(lines))
 
 

@@ -83,7 +83,7 @@ def _flags_for(
 def _show_plan(settings: "Settings") -> None:
     """Print what will be started; refuse a checkpoint that cannot be served."""
     from saccade.encoders.base import UnsupportedCheckpointError
-    from saccade.serving.plan import plan, sizes_of_checkpoint
+    from saccade.serving.plan import in_words, plan, sizes_of_checkpoint
 
     try:
         sizes = sizes_of_checkpoint(settings.model.path, settings.model.dtype)
@@ -93,13 +93,13 @@ def _show_plan(settings: "Settings") -> None:
     lines = [f"{settings.model.name}: {sizes.family.name}, {sizes.dtype}"]
     for group in groups:
         cache = (
-            f" + {group.kv_cache_bytes / 1e9:.2f} GB KV cache ({group.kv_cache_tokens:,} tokens)"
+            f" + {in_words(group.kv_cache_bytes)} KV cache ({group.kv_cache_tokens:,} tokens)"
             if group.kv_cache_bytes
             else ""
         )
         lines.append(
             f"  {group.replicas} x {group.name} ({'+'.join(group.roles)}): "
-            f"{group.weights_bytes / 1e9:.2f} GB weights{cache} each"
+            f"{in_words(group.weights_bytes)} weights{cache} each"
         )
     if sizes.tokens_per_megapixel is not None:
         lines.append(f"  a picture of one megapixel: {sizes.tokens_per_megapixel:,} visual tokens")

@@ -84,7 +84,7 @@ async def test_visual_tokens_survive_the_way_to_another_process(stage: EncodeSta
     assert same.extent == tokens.extent
 
 
-def test_a_checkpoint_of_shards_is_read_without_its_language_model(tmp_path: Path) -> None:
+async def test_a_checkpoint_of_shards_is_read_without_its_language_model(tmp_path: Path) -> None:
     """The shard of the language model is damaged, and nobody notices."""
     import json
 
