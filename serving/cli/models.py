@@ -40,25 +40,7 @@ def models(
 
 
 def _list(as_json: bool) -> None:
-    from saccade.encoders.published import published
-    from saccade.encoders.registry import ENCODERS
-
-    rows: list[dict[str, Any]] = [
-        {
-            "family": family.name,
-            "architectures": list(family.architectures),
-            "pictures": family.support.pictures,
-            "several_pictures": family.support.pictures,
-            "video": family.support.video,
-            "exposes": list(family.support.exposes),
-            "known": [
-                name
-                for name, one in published().items()
-                if set(one.files.architectures) & set(family.architectures)
-            ],
-        }
-        for family in ENCODERS.families()
-    ]
+    rows = _rows()
     if as_json:
         typer.echo(json.dumps(rows, indent=1))
         return
@@ -83,6 +65,29 @@ def _list(as_json: bool) -> None:
     for row in rows:
         for name in row["known"]:
             console.print(f"  {name}", soft_wrap=True)
+
+
+def _rows() -> list[dict[str, Any]]:
+    """One for each family with a vision tower."""
+    from saccade.encoders.published import published
+    from saccade.encoders.registry import ENCODERS
+
+    return [
+        {
+            "family": family.name,
+            "architectures": list(family.architectures),
+            "pictures": family.support.pictures,
+            "several_pictures": family.support.pictures,
+            "video": family.support.video,
+            "exposes": list(family.support.exposes),
+            "known": [
+                name
+                for name, one in published().items()
+                if set(one.files.architectures) & set(family.architectures)
+            ],
+        }
+        for family in ENCODERS.families()
+    ]
 
 
 def _show(model: str, as_json: bool) -> None:

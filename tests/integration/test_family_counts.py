@@ -12,6 +12,7 @@ from transformers import AutoProcessor
 from saccade.encoders.base import Family, UnsupportedSizeError
 from saccade.encoders.published import published
 from saccade.encoders.registry import ENCODERS
+from tests.tiny_checkpoint import TinyFamily
 from tests.tiny_families import (
     LLAVA,
     LLAVA_NEXT,
@@ -19,7 +20,6 @@ from tests.tiny_families import (
     QWEN2_5_VL,
     QWEN3_VL,
     WITH_PICTURES,
-    TinyFamily,
 )
 
 pytestmark = pytest.mark.slow

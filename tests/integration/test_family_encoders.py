@@ -12,7 +12,8 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from saccade.encoders.base import Prepared, UnsupportedCheckpointError, VisionEncoder
 from saccade.encoders.registry import ENCODERS
 from tests.integration.pictures import drawn
-from tests.tiny_families import LLAVA, LLAVA_ONEVISION, QWEN2_5_VL, WITH_PICTURES, TinyFamily
+from tests.tiny_checkpoint import TinyFamily
+from tests.tiny_families import LLAVA, LLAVA_ONEVISION, QWEN2_5_VL, WITH_PICTURES
 
 pytestmark = pytest.mark.slow
 

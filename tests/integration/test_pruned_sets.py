@@ -16,7 +16,8 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from saccade.encoders.registry import ENCODERS
 from tests.integration.family_vllm import Case, answers, clip, frames_of, picture, words
 from tests.integration.pictures import drawn
-from tests.tiny_families import LLAVA, QWEN2_5_VL, TOKEN_ID, TinyFamily
+from tests.tiny_checkpoint import TOKEN_ID, TinyFamily
+from tests.tiny_families import LLAVA, QWEN2_5_VL
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

@@ -111,7 +111,12 @@ class FakePlaceholders:
         return width * height * num_frames
 
     def part(self, kind: str, num_visual_tokens: int) -> dict[str, Any]:
-        return {"type": "image_embeds", "image_embeds": f"{num_visual_tokens} visual tokens"}
+        key = f"{kind}_embeds"
+        return {"type": key, key: f"{num_visual_tokens} visual tokens"}
+
+
+class WithVideo(FakePlaceholders):
+    takes_video = True
 
 
 class Server:
