@@ -51,7 +51,9 @@ class TakesPositions(TakesVisualTokens):
         self, input_tokens: list[int], mm_features: list[Any]
     ) -> tuple[torch.Tensor, int]:
         """[3, len(input_tokens)], and what is added to a later token's index for its position."""
-        if not all(VISUAL_TOKENS in feature.data for feature in mm_features):
+        # Of a picture that the prefix cache covers, or whose KV blocks come from another engine,
+        # vLLM sends the worker what stays on the CPU alone: positions, but no visual tokens.
+        if not all(POSITIONS in feature.data for feature in mm_features):
             # Pixels: no instance of ours sends them, plain vLLM with this plug-in may.
             inherited: tuple[torch.Tensor, int] = super().get_mrope_input_positions(  # type: ignore[misc]
                 input_tokens, mm_features

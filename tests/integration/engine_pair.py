@@ -43,11 +43,12 @@ class Pair:
         self.second.shutdown(5)
 
 
-def load_pair(checkpoint: Path) -> Pair:
-    return Pair(_load(checkpoint), _load(checkpoint))
+def load_pair(checkpoint: Path, lease_s: int = LEASE_S) -> Pair:
+    """The lease is short so that its end can be seen; a longer one waits for a busy machine."""
+    return Pair(_load(checkpoint, lease_s), _load(checkpoint, lease_s))
 
 
-def _load(checkpoint: Path) -> LLMRuntime:
+def _load(checkpoint: Path, lease_s: int) -> LLMRuntime:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -55,7 +56,7 @@ def _load(checkpoint: Path) -> LLMRuntime:
     os.environ["VLLM_NIXL_SIDE_CHANNEL_PORT"] = str(port)
     settings = some_settings(
         model={"path": checkpoint, "dtype": "float32", "max_model_len": 2048},
-        engine={"kv_lease_s": LEASE_S, "kv_cache_bytes": 64 * 2**20},
+        engine={"kv_lease_s": lease_s, "kv_cache_bytes": 64 * 2**20},
     )
     return LLMRuntime.load(settings)
 

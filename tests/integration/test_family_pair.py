@@ -32,7 +32,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 async def pair(checkpoint: Path) -> "AsyncIterator[Pair]":
     from tests.integration.engine_pair import load_pair
 
-    pair = load_pair(checkpoint)
+    pair = load_pair(checkpoint, lease_s=120)
     yield pair
     pair.shutdown()
 
@@ -68,4 +68,6 @@ async def test_a_handed_over_prompt_gives_the_tokens_of_one_engine(
     handover, _ = await pair.first.prefill(f"split-{name}", prompt, visual_tokens)
     split = await answer(pair.second, f"split-{name}", prompt, visual_tokens, handover=handover)
     assert split == alone
+    # Now from the prefix cache, where the picture is not looked at again.
+    assert await answer(pair.first, f"again-{name}", prompt, visual_tokens) == alone
     assert len(set(alone[0])) > 2, "an answer of one word shows nothing"
