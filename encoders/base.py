@@ -1,20 +1,25 @@
-"""What the rest of the system knows of a vision encoder.
+"""What the rest of the system knows of vision encoders: a family, and an encoder of one checkpoint.
 
 EncoderError
 ├── UnsupportedCheckpointError   this checkpoint cannot be encoded for
 ├── UnsupportedPictureError      a picture is not in the form that preprocessing takes
+├── UnsupportedSizeError         the family's own preprocessing refuses a picture of this size
 └── BrokenOutputError            the encoder made numbers that must not reach an engine
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     import torch
     from PIL.Image import Image
+
+    from saccade.encoders.checkpoint import CheckpointFiles
+    from saccade.encoders.views import TowerView
 
 
 class EncoderError(Exception):
@@ -29,19 +34,151 @@ class UnsupportedPictureError(EncoderError):
     """Pictures must be RGB: how transparency is filled is for whoever decodes them to settle."""
 
 
+class UnsupportedSizeError(EncoderError):
+    """The checkpoint's own preprocessing takes no picture of these proportions."""
+
+
 class BrokenOutputError(EncoderError):
     """Visual tokens with NaN or infinity, which an engine would take without a word."""
 
 
-class VisualTokenCounter(Protocol):
-    """Counts from a checkpoint's configuration files alone: no weights, no torch."""
+@dataclass(frozen=True, slots=True)
+class VisualLayout:
+    """What a picture or a clip becomes, before any pruning; known from its header alone.
+
+    `grid` is (steps in time, rows, columns) of visual tokens, in families whose language model
+    rotates by them (M-RoPE); None where visual tokens are a plain sequence. `time_scale` is the
+    distance in positions between two steps in time.
+    """
+
+    num_tokens: int
+    grid: tuple[int, int, int] | None = None
+    time_scale: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Support:
+    """What a family takes, for `saccade models` and for refusing the rest."""
+
+    pictures: bool
+    video: bool
+    exposes: tuple[str, ...] = ()
+    """What methods that choose tokens may look at (`encoders.views`), beside tokens and grid."""
+
+
+@dataclass(frozen=True, slots=True)
+class LanguageSizes:
+    """Of the language model: what its KV cache and the width of a visual token follow from."""
+
+    hidden_size: int
+    num_layers: int
+    num_kv_heads: int
+    head_dim: int
+
+    def kv_bytes_per_token(self, bytes_per_number: int = 2) -> int:
+        """Keys and values of all layers."""
+        return 2 * self.num_layers * self.num_kv_heads * self.head_dim * bytes_per_number
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """One picture or clip after preprocessing, on the CPU.
+
+    Tensors of several of the same kind are joined along their first dimension, name by name.
+    """
+
+    kind: str
+    """`image` or `video`; only the same kind is encoded together."""
+    tensors: Mapping[str, torch.Tensor]
+    layout: VisualLayout
+
+    @property
+    def num_patches(self) -> int:
+        """What the cost of encoding grows with: tiles, or patches."""
+        return len(next(iter(self.tensors.values())))
+
+
+@dataclass(frozen=True, slots=True)
+class VisualTokens:
+    """Encoded, and maybe pruned: what goes from an encode instance to a language model.
+
+    `embeddings` is [n, row_size]. `positions` is [n, 3] (time, row, column), counted from where the
+    picture begins; for families whose tokens are a plain sequence the three are equal, and None
+    stands for 0, 1, 2, …. The text after the picture goes on at `extent`: the largest position of
+    the *unpruned* picture plus one, however few tokens were kept.
+    """
+
+    embeddings: torch.Tensor
+    positions: torch.Tensor | None
+    extent: int
+
+    def on_cpu(self) -> VisualTokens:
+        """For the way to another process."""
+        return VisualTokens(self.embeddings.cpu(), self.positions, self.extent)
+
+    def kept(self, indices: torch.Tensor) -> VisualTokens:
+        """Only the tokens at `indices` [k], in rising order; each keeps its own position."""
+        if self.positions is None:
+            positions = indices[:, None].expand(-1, 3)
+        else:
+            positions = self.positions[indices]
+        return VisualTokens(self.embeddings[indices], positions, self.extent)
+
+
+class Family(ABC):
+    """One checkpoint of a family, described by its configuration files: no weights, no torch.
+
+    A new family is one module with one subclass, named in `encoders.registry`. `encode` is handed
+    the family's model as transformers builds it, without its language model.
+    """
+
+    name: ClassVar[str]
+    architectures: ClassVar[tuple[str, ...]]
+    support: ClassVar[Support]
+    weights: ClassVar[tuple[str, ...]]
+    """How the names of the tensors that encoding needs begin, without a leading `model.`."""
+
+    def __init__(self, files: CheckpointFiles) -> None:
+        """Raises `UnsupportedCheckpointError` for settings that the family does not handle."""
+        self.files = files
+        self.language = files.language_sizes()
 
     @property
     def hidden_size(self) -> int:
-        """The width of one visual token, which is that of the language model."""
+        """Of the language model."""
+        return self.language.hidden_size
 
-    def num_visual_tokens(self, width: int, height: int) -> int:
-        """How many visual tokens a picture of this size becomes, before any pruning."""
+    @property
+    def row_size(self) -> int:
+        """Numbers in one visual token as it is handed over."""
+        return self.hidden_size
+
+    @property
+    def uses_grid_positions(self) -> bool:
+        """Whether visual tokens have (time, row, column) positions in the language model."""
+        return False
+
+    @abstractmethod
+    def picture(self, width: int, height: int) -> VisualLayout:
+        """Of a picture of this size in pixels. Raises `UnsupportedSizeError`."""
+
+    def clip(self, width: int, height: int, num_frames: int, frames_per_s: float) -> VisualLayout:
+        """Of a clip of `num_frames` sampled frames. Raises `UnsupportedSizeError`."""
+        raise NotImplementedError(f"{self.name} takes no video")
+
+    def vision_config(self, config: Any) -> None:
+        """Change transformers' configuration to what encoding needs; by default nothing."""
+        del config
+
+    def tensors(self, kind: str, processed: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """What the processor made of one picture or clip, so that several can be joined."""
+        return dict(processed)
+
+    @abstractmethod
+    def encode(
+        self, model: Any, kind: str, batch: Mapping[str, torch.Tensor]
+    ) -> Sequence[torch.Tensor]:
+        """The visual tokens of each picture or clip in a batch, [n, row_size] each."""
 
 
 class VisionEncoder(ABC):
@@ -52,20 +189,32 @@ class VisionEncoder(ABC):
 
     @property
     @abstractmethod
-    def hidden_size(self) -> int:
-        """The width of one visual token, which is that of the language model."""
+    def family(self) -> Family:
+        """What the checkpoint is, and how many visual tokens it makes of what."""
 
     @abstractmethod
-    def preprocess(self, images: Sequence[Image]) -> torch.Tensor:
+    def preprocess(self, image: Image) -> Prepared:
         """The pixels that stock vLLM would compute, bit for bit.
 
-        [B, 3, H, W], float32, on the CPU. Pixels of several calls may be joined along the first
-        dimension. Raises `UnsupportedPictureError` if a picture is not RGB.
+        Raises `UnsupportedPictureError` if the picture is not RGB.
         """
 
     @abstractmethod
-    def encode(self, pixels: torch.Tensor) -> list[torch.Tensor]:
-        """The visual tokens of each picture, [n, hidden_size], each in memory of its own.
+    def preprocess_clip(self, frames: Sequence[Image], frames_per_s: float) -> Prepared:
+        """The same for a clip: RGB frames of one size, sampled at `frames_per_s`."""
 
-        Raises `BrokenOutputError` if one of them is not finite.
+    @abstractmethod
+    def encode(self, batch: Sequence[Prepared]) -> list[VisualTokens]:
+        """The visual tokens of each, on the encoder's device, each in memory of its own.
+
+        Pictures of all sizes, and clips, may be mixed. Raises `BrokenOutputError` if one of the
+        results is not finite.
+        """
+
+    @abstractmethod
+    def encode_with_views(self, batch: Sequence[Prepared]) -> list[tuple[VisualTokens, TowerView]]:
+        """The same, and what the tower saw; all of the batch of one kind.
+
+        Not for two threads at once. Raises `UnsupportedCheckpointError` for a family whose
+        `support.exposes` is empty.
         """

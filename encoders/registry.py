@@ -1,58 +1,59 @@
-"""Which encoder goes with which checkpoint, by the `architectures` of its config.json.
+"""Which family a checkpoint is of, by the `architectures` of its config.json.
 
-Families are named here and imported when one of their checkpoints is opened: counting visual
-tokens needs no torch, and this module imports none.
+Families are named here and imported when one of their checkpoints is opened, or when they are
+listed; none imports torch before it encodes.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Sequence
 from importlib import import_module
-from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from saccade.encoders.base import UnsupportedCheckpointError, VisionEncoder, VisualTokenCounter
+from saccade.encoders.base import Family, UnsupportedCheckpointError, VisionEncoder
+from saccade.encoders.checkpoint import CheckpointFiles
 
-if TYPE_CHECKING:
-    import torch
+FamilyTarget = str
+"""Where a family's class is found, as "module:name"."""
 
-CounterFactory = Callable[[Mapping[str, Any]], VisualTokenCounter]
-"""From the content of config.json."""
-
-EncoderFactory = Callable[[Path, "torch.device", "torch.dtype"], VisionEncoder]
-"""From a checkpoint's folder; where and in which precision to compute."""
-
-
-@dataclass(frozen=True)
-class EncoderFamily:
-    """Where a family's two factories are found, each as "module:name"."""
-
-    counter: str
-    encoder: str
+TEXT_ONLY = "saccade.encoders.families.text_only:TextOnly"
 
 
 class EncoderRegistry:
     def __init__(self) -> None:
-        self._families: dict[str, EncoderFamily] = {}
+        self._targets: dict[str, FamilyTarget] = {}
 
-    def register(self, architecture: str, family: EncoderFamily) -> None:
+    def register(self, architecture: str, target: FamilyTarget) -> None:
         """Raises `ValueError` if the architecture has a family already."""
-        if architecture in self._families:
+        if architecture in self._targets:
             raise ValueError(f"architecture {architecture} is registered already")
-        self._families[architecture] = family
+        self._targets[architecture] = target
 
     @property
     def architectures(self) -> list[str]:
-        return sorted(self._families)
+        return sorted(self._targets)
 
-    def visual_token_counter(self, checkpoint: Path) -> VisualTokenCounter:
-        """Raises `UnsupportedCheckpointError` if there is no counter for the checkpoint."""
-        config = _read_config(checkpoint)
-        factory: CounterFactory = _load(self._family(checkpoint, config).counter)
-        return factory(config)
+    def families(self) -> list[type[Family]]:
+        """Every family once, in the order of registration."""
+        return [_load(target) for target in dict.fromkeys(self._targets.values())]
+
+    def family(self, checkpoint: Path) -> Family:
+        """What a checkpoint's folder holds.
+
+        Raises `UnsupportedCheckpointError`, with the list of what is supported.
+        """
+        return self.family_of(CheckpointFiles.read(checkpoint), str(checkpoint))
+
+    def family_of(self, files: CheckpointFiles, name: str) -> Family:
+        """The same from configuration files alone; `name` is how errors call the checkpoint."""
+        target = self._target(files.architectures)
+        if target is None:
+            raise UnsupportedCheckpointError(
+                f"{name} is not served: its architecture is "
+                f"{', '.join(files.architectures) or 'not stated'}, known are "
+                f"{', '.join(self.architectures)}, and language models (…ForCausalLM)"
+            )
+        return _load(target)(files)
 
     def load_encoder(
         self, checkpoint: Path, *, device: str = "cpu", dtype: str = "float32"
@@ -61,47 +62,40 @@ class EncoderRegistry:
 
         Raises `UnsupportedCheckpointError` if there is no encoder for the checkpoint.
         """
+        family = self.family(checkpoint)
+        if not family.support.pictures:
+            raise UnsupportedCheckpointError(
+                f"{checkpoint} has no vision tower: it is a language model without pictures"
+            )
         import torch
 
-        family = self._family(checkpoint, _read_config(checkpoint))
-        factory: EncoderFactory = _load(family.encoder)
-        return factory(checkpoint, torch.device(device), getattr(torch, dtype))
+        from saccade.encoders.transformers_encoder import TransformersEncoder
 
-    def _family(self, checkpoint: Path, config: Mapping[str, Any]) -> EncoderFamily:
-        architectures = config.get("architectures") or []
-        for architecture in architectures:
-            if architecture in self._families:
-                return self._families[architecture]
-        raise UnsupportedCheckpointError(
-            f"no vision encoder for {checkpoint}: its architecture is "
-            f"{', '.join(architectures) or 'not stated'}, known are "
-            f"{', '.join(self.architectures)}"
+        return TransformersEncoder.from_checkpoint(
+            checkpoint, family, torch.device(device), getattr(torch, dtype)
         )
 
-
-def _read_config(checkpoint: Path) -> Mapping[str, Any]:
-    path = checkpoint / "config.json"
-    try:
-        config = json.loads(path.read_bytes())
-    except OSError as error:
-        raise UnsupportedCheckpointError(f"{checkpoint} is not a checkpoint: {error}") from error
-    except ValueError as error:
-        raise UnsupportedCheckpointError(f"{path} is not JSON: {error}") from error
-    if not isinstance(config, dict):
-        raise UnsupportedCheckpointError(f"{path} is not a JSON object")
-    return config
+    def _target(self, architectures: Sequence[str]) -> FamilyTarget | None:
+        for architecture in architectures:
+            if architecture in self._targets:
+                return self._targets[architecture]
+        if any(architecture.endswith("ForCausalLM") for architecture in architectures):
+            return TEXT_ONLY
+        return None
 
 
-def _load(target: str) -> Any:
-    module, _, path = target.partition(":")
-    return attrgetter(path)(import_module(module))
+def _load(target: FamilyTarget) -> type[Family]:
+    module, _, name = target.partition(":")
+    family: type[Family] = getattr(import_module(module), name)
+    return family
 
 
 ENCODERS = EncoderRegistry()
-ENCODERS.register(
-    "LlavaForConditionalGeneration",
-    EncoderFamily(
-        counter="saccade.encoders.llava.counter:LlavaTokenCounter.from_config",
-        encoder="saccade.encoders.llava.encoder:LlavaEncoder.from_checkpoint",
-    ),
-)
+for _architecture, _target in {
+    "LlavaForConditionalGeneration": "llava:Llava",
+    "LlavaNextForConditionalGeneration": "llava_next:LlavaNext",
+    "LlavaOnevisionForConditionalGeneration": "llava_onevision:LlavaOnevision",
+    "Qwen2_5_VLForConditionalGeneration": "qwen2_5_vl:Qwen25VL",
+    "Qwen3VLForConditionalGeneration": "qwen3_vl:Qwen3VL",
+}.items():
+    ENCODERS.register(_architecture, f"saccade.encoders.families.{_target}")

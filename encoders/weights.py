@@ -1,6 +1,5 @@
 """Reading some tensors of a checkpoint without the rest of it."""
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,9 +9,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from saccade.encoders.base import UnsupportedCheckpointError
-
-SINGLE_FILE = "model.safetensors"
-INDEX_FILE = "model.safetensors.index.json"
+from saccade.encoders.memory import INDEX_FILE, weight_files, weight_map
 
 
 def read_tensors(checkpoint: Path, prefixes: Sequence[str]) -> dict[str, torch.Tensor]:
@@ -37,8 +34,9 @@ def tensor_names(checkpoint: Path) -> Iterable[str]:
     """Every tensor of the checkpoint, without reading one."""
     index = checkpoint / INDEX_FILE
     if index.is_file():
-        return list(_weight_map(index))
-    with _opened(_single_file(checkpoint)) as file:
+        return list(weight_map(index))
+    [single] = weight_files(checkpoint)
+    with _opened(single) as file:
         return list(file.keys())
 
 
@@ -54,21 +52,6 @@ def _opened(path: Path) -> Iterator[Any]:
 def _shards(checkpoint: Path, prefixes: tuple[str, ...]) -> list[Path]:
     index = checkpoint / INDEX_FILE
     if not index.is_file():
-        return [_single_file(checkpoint)]
-    files = {file for name, file in _weight_map(index).items() if name.startswith(prefixes)}
+        return weight_files(checkpoint)
+    files = {file for name, file in weight_map(index).items() if name.startswith(prefixes)}
     return [checkpoint / file for file in sorted(files)]
-
-
-def _weight_map(index: Path) -> dict[str, str]:
-    try:
-        weight_map = json.loads(index.read_bytes())["weight_map"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise UnsupportedCheckpointError(f"{index} has no weight map: {error!r}") from error
-    return {str(name): str(file) for name, file in weight_map.items()}
-
-
-def _single_file(checkpoint: Path) -> Path:
-    path = checkpoint / SINGLE_FILE
-    if not path.is_file():
-        raise UnsupportedCheckpointError(f"{checkpoint} has neither {SINGLE_FILE} nor {INDEX_FILE}")
-    return path

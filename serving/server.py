@@ -138,8 +138,7 @@ class Gateway:
             return client, None
         from saccade.encoders.registry import ENCODERS
 
-        counter = ENCODERS.visual_token_counter(self._settings.model.path)
-        return client, Placeholders(counter, client.model_config.get_inputs_embeds_size())
+        return client, Placeholders(ENCODERS.family(self._settings.model.path))
 
     def _is_healthy(self) -> bool:
         """For `/health`, as vLLM means it: an engine answers."""

@@ -12,12 +12,14 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from saccade.encoders.base import UnsupportedSizeError
 from saccade.serving.api.admission import Admission
 from saccade.serving.api.asgi import App, ClientDisconnectedError, Message, Receive, Scope, Send
 from saccade.serving.api.envelope import error_body, send_error
 from saccade.serving.api.rewrite import ResponseRewriter
 from saccade.serving.api.sanitise import STRIPPED_HEADERS, num_answers, read_extension, stripped
 from saccade.serving.api.tenants import Tenants
+from saccade.serving.config.media import MediaKind
 from saccade.serving.config.settings import Settings
 from saccade.serving.errors import (
     DeadlineError,
@@ -34,8 +36,9 @@ from saccade.serving.gateway.context import (
 )
 from saccade.serving.gateway.metrics import GatewayMetrics
 from saccade.serving.media.fetch import MediaFetcher
-from saccade.serving.media.load import load_pictures
+from saccade.serving.media.load import Media, load_media
 from saccade.serving.media.parts import replace_parts
+from saccade.serving.media.sampling import ClipHeader
 
 # vLLM's handlers end within a few turns of the event loop once they hear that the client has left.
 ENDING_TIMEOUT_S = 5.0
@@ -47,9 +50,18 @@ _OF_THE_BODY = frozenset({b"content-length", b"content-type", b"transfer-encodin
 class PicturePlaceholders(Protocol):
     """What stands for a picture in the body that vLLM sees (`serving.engine.placeholder`)."""
 
-    def num_visual_tokens(self, width: int, height: int) -> int: ...
+    @property
+    def takes_video(self) -> bool: ...
 
-    def part(self, num_visual_tokens: int) -> dict[str, Any]: ...
+    def num_visual_tokens(self, width: int, height: int) -> int:
+        """Raises `UnsupportedSizeError`."""
+        ...
+
+    def num_clip_tokens(self, width: int, height: int, num_frames: int, frames_per_s: float) -> int:
+        """Raises `UnsupportedSizeError`."""
+        ...
+
+    def part(self, kind: MediaKind, num_visual_tokens: int) -> dict[str, Any]: ...
 
 
 @dataclass(slots=True, eq=False)
@@ -134,7 +146,8 @@ class Guard:
         messages = body.get("messages")
         if messages is None:
             return body
-        pictures = await load_pictures(messages, self.fetcher, self.settings.media)
+        video = self.placeholders is not None and self.placeholders.takes_video
+        pictures = await load_media(messages, self.fetcher, self.settings.media, video=video)
         if not pictures:
             return body
         if self.placeholders is None:
@@ -143,13 +156,15 @@ class Guard:
                 param=pictures[0].param,
                 code="unsupported_content_part",
             )
-        count = self.placeholders.num_visual_tokens
         context.pictures = tuple(
-            PendingPicture(picture, count(picture.header.width, picture.header.height))
+            PendingPicture(picture, _num_visual_tokens(self.placeholders, picture))
             for picture in pictures
         )
         replacements = [
-            (pending.picture.part, self.placeholders.part(pending.num_visual_tokens))
+            (
+                pending.picture.part,
+                self.placeholders.part(pending.picture.kind, pending.num_visual_tokens),
+            )
             for pending in context.pictures
         ]
         return body | {"messages": replace_parts(messages, replacements)}
@@ -210,6 +225,22 @@ def _dumps(body: dict[str, Any]) -> bytes:
         raise InvalidRequestError(
             "The request body is nested too deeply.", code="invalid_json"
         ) from None
+
+
+def _num_visual_tokens(placeholders: PicturePlaceholders, picture: Media) -> int:
+    header = picture.header
+    try:
+        if isinstance(header, ClipHeader):
+            return placeholders.num_clip_tokens(
+                header.width, header.height, header.num_frames, header.frames_per_s
+            )
+        return placeholders.num_visual_tokens(header.width, header.height)
+    except UnsupportedSizeError as error:
+        raise InvalidRequestError(
+            f"The {picture.kind} cannot be used: {error}.",
+            param=picture.param,
+            code=f"unsupported_{picture.kind}_size",
+        ) from error
 
 
 class _Connection:

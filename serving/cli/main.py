@@ -12,6 +12,7 @@ from saccade.serving.cli import (
     dataset,
     evaluate,
     loadtest,
+    models,
     plan,
     serve,
     simulate,
@@ -28,6 +29,7 @@ app = typer.Typer(
 app.command("serve")(serve.serve)
 app.command("chat")(chat.chat)
 app.command("eval")(evaluate.evaluate)
+app.command("models", epilog=models.EPILOG)(models.models)
 app.command("simulate", epilog=simulate.EPILOG)(simulate.simulate)
 app.command("plan", epilog=plan.EPILOG)(plan.plan)
 app.add_typer(config.app, name="config")

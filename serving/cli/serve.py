@@ -3,7 +3,8 @@
 import asyncio
 import signal
 import sys
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,6 +17,13 @@ if TYPE_CHECKING:
 def serve(
     config: ConfigFile = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FOLDER|HUB-ID",
+            help="Checkpoint to serve, instead of model.path. `saccade models` lists families.",
+        ),
+    ] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.")] = None,
     overrides: Overrides = None,
 ) -> None:
@@ -23,13 +31,79 @@ def serve(
 
     Ctrl-C or SIGTERM lets running requests finish (api.drain_timeout_s) and then stops
     everything; a second Ctrl-C does not wait for them.
+
+    With --model and no configuration there are one encode instance (none for a language model
+    without pictures) and two that prefill and decode, for trying a checkpoint out on a CPU.
     """
-    settings = settings_from(config, overrides, **{"api.host": host, "api.port": port})
+    flags = {"api.host": host, "api.port": port, **_flags_for(model, config, overrides)}
+    settings = settings_from(config, overrides, **flags)
     _prepare_checkpoint(settings)
+    _show_plan(settings)
     from saccade.serving.logs import configure_logging
 
     configure_logging(settings.log)
     raise typer.Exit(asyncio.run(_serve(settings)))
+
+
+def _flags_for(
+    model: str | None, config: Path | None, overrides: list[str] | None
+) -> dict[str, Any]:
+    """What --model sets."""
+    if model is None:
+        return {}
+    from saccade.encoders.base import UnsupportedCheckpointError
+    from saccade.encoders.published import published
+    from saccade.encoders.registry import ENCODERS
+    from saccade.serving.cli.find_model import find_model
+
+    folder = find_model(model)
+    if folder is None:
+        known = "It is supported; fetch it" if model in published() else "Fetch it"
+        fail(
+            f"--model {model}: there is no such checkpoint on this machine. {known} with "
+            f"`hf download {model}`, or give the folder of one; `saccade models` lists what is "
+            "supported.",
+            2,
+        )
+    flags: dict[str, Any] = {"model.path": str(folder)}
+    if not Path(model).expanduser().exists():
+        flags["model.served_name"] = model
+    named = any(one.startswith(("instances.", "instances=")) for one in overrides or [])
+    if config is None and not named:
+        try:
+            family = ENCODERS.family(folder)
+        except UnsupportedCheckpointError as error:
+            fail(f"--model {model}: {error}", 2)
+        flags["instances.llm"] = {"roles": ["prefill", "decode"], "replicas": 2, "cpus": 0.5}
+        if family.support.pictures:
+            flags["instances.encode"] = {"roles": ["encode"], "cpus": 0.5}
+    return flags
+
+
+def _show_plan(settings: "Settings") -> None:
+    """Print what will be started; refuse a checkpoint that cannot be served."""
+    from saccade.encoders.base import UnsupportedCheckpointError
+    from saccade.serving.plan import in_words, plan, sizes_of_checkpoint
+
+    try:
+        sizes = sizes_of_checkpoint(settings.model.path, settings.model.dtype)
+        groups = plan(settings, sizes)
+    except UnsupportedCheckpointError as error:
+        fail(f"model.path: {error}", 2)
+    lines = [f"{settings.model.name}: {sizes.family.name}, {sizes.dtype}"]
+    for group in groups:
+        cache = (
+            f" + {in_words(group.kv_cache_bytes)} KV cache ({group.kv_cache_tokens:,} tokens)"
+            if group.kv_cache_bytes
+            else ""
+        )
+        lines.append(
+            f"  {group.replicas} x {group.name} ({'+'.join(group.roles)}): "
+            f"{in_words(group.weights_bytes)} weights{cache} each"
+        )
+    if sizes.tokens_per_megapixel is not None:
+        lines.append(f"  a picture of one megapixel: {sizes.tokens_per_megapixel:,} visual tokens")
+    print("\n".join(lines), flush=True)
 
 
 def _prepare_checkpoint(settings: "Settings") -> None:

@@ -45,6 +45,12 @@ class EngineConfig(Section):
         ge=3,
         description="How long a finished prefill is held for the instance that decodes it.",
     )
+    keep_positions: bool = Field(
+        default=False,
+        description="Visual tokens that are kept when a picture is pruned keep their positions "
+        "also in models that count one by one (LLaVA); otherwise those behind move up. M-RoPE "
+        "models always keep them.",
+    )
     max_encode_batch: int = Field(
         default=8, ge=1, description="Pictures that the vision tower encodes together."
     )

@@ -2,11 +2,13 @@
 
 import ipaddress
 import re
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
 from saccade.serving.config.section import Section
+
+MediaKind = Literal["image", "video"]
 
 _LONGEST_HOST_NAME = 253
 _HOST_NAME = re.compile(r"(?!-)[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*")
@@ -33,7 +35,7 @@ def _host_or_network(entry: str) -> str:
 
 
 class MediaConfig(Section):
-    """Pictures: limits, and the hosts that they may come from."""
+    """Pictures and video: limits, and the hosts that they may come from."""
 
     max_images: int = Field(
         default=16, ge=1, le=1024, description="Most pictures in one request; 400 above it."
@@ -48,7 +50,7 @@ class MediaConfig(Section):
         default=64 * 2**20,
         ge=2**10,
         le=2**32,
-        description="All pictures of one request together, as files; 413 above it.",
+        description="All pictures and clips of one request together, as files; 413 above it.",
     )
     # Pillow warns of a decompression bomb above the upper bound.
     max_pixels: int = Field(
@@ -61,11 +63,42 @@ class MediaConfig(Section):
     max_side: int = Field(
         default=16_384, ge=1, le=65_535, description="Longest side in pixels; 400 above it."
     )
+    max_videos: int = Field(
+        default=2, ge=0, le=64, description="Most clips in one request; 400 above it."
+    )
+    max_video_bytes: int = Field(
+        default=48 * 2**20,
+        ge=2**10,
+        le=2**32,
+        description="Largest clip as a file (decoded from base64); 413 above it.",
+    )
+    max_video_duration_s: float = Field(
+        default=600.0, gt=0, le=36_000, description="Longest clip, from the header; 400 above it."
+    )
+    max_video_pixels: int = Field(
+        default=3840 * 2160,
+        ge=1,
+        le=89_478_485,
+        description="Width times height of a clip's frames, from the header; 400 above it.",
+    )
+    video_fps: float = Field(
+        default=2.0,
+        gt=0,
+        le=60,
+        description="Frames taken from a second of a clip, if the request does not say.",
+    )
+    max_video_frames: int = Field(
+        default=32,
+        ge=1,
+        le=1024,
+        description="Most frames taken from one clip; a longer one is sampled more thinly.",
+    )
     fetch_timeout_s: float = Field(
         default=10.0,
         gt=0,
         le=600,
-        description="Time for one picture by URL: name look-up, redirects and transfer together.",
+        description="Time for one picture or clip by URL: name look-up, redirects and transfer "
+        "together.",
     )
     max_redirects: int = Field(
         default=3, ge=0, le=20, description="Redirects followed for one picture."
@@ -82,6 +115,10 @@ class MediaConfig(Section):
         default_factory=list,
         description="If any are given, pictures come from these hosts and their subdomains only.",
     )
+
+    def max_bytes_of(self, kind: MediaKind) -> int:
+        """Of one picture, or one clip, as a file."""
+        return self.max_bytes if kind == "image" else self.max_video_bytes
 
     @model_validator(mode="after")
     def _one_picture_fits(self) -> "MediaConfig":

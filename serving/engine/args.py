@@ -6,13 +6,18 @@ from vllm.config import KVTransferConfig
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.platforms import current_platform
 
+from saccade.encoders.registry import ENCODERS
 from saccade.serving.config.settings import Settings
 
 
 def gateway_engine_args(settings: Settings) -> dict[str, Any]:
     """For the gateway's renderer, which sees placeholders in the place of pictures."""
-    max_pictures = settings.media.max_images if settings.serves_pictures else 0
-    return _common(settings) | {"limit_mm_per_prompt": {"image": max_pictures}}
+    media, support = settings.media, ENCODERS.family(settings.model.path).support
+    limits = {
+        "image": media.max_images if settings.serves_pictures else 0,
+        "video": media.max_videos if settings.serves_pictures and support.video else 0,
+    }
+    return _common(settings) | {"limit_mm_per_prompt": limits}
 
 
 def instance_engine_args(settings: Settings) -> AsyncEngineArgs:
@@ -20,7 +25,7 @@ def instance_engine_args(settings: Settings) -> AsyncEngineArgs:
     on_cpu = current_platform.is_cpu()
     return AsyncEngineArgs(
         **_common(settings),
-        limit_mm_per_prompt={"image": 0},
+        limit_mm_per_prompt={"image": 0, "video": 0},
         kv_transfer_config=KVTransferConfig(
             kv_connector="LeasedNixlConnector",
             kv_connector_module_path="saccade.serving.engine.nixl",
@@ -33,6 +38,37 @@ def instance_engine_args(settings: Settings) -> AsyncEngineArgs:
         max_num_seqs=settings.engine.max_num_seqs,
         enforce_eager=on_cpu,
         disable_log_stats=True,
+        hf_overrides=with_positions if _makes_positions(settings) else {},
+    )
+
+
+def with_positions(config: Any) -> Any:
+    """A model that counts one by one, as one that is told its positions.
+
+    M-RoPE with one section rotates by the first of three positions alone, and where that is the
+    index, as RoPE does. Raises `ValueError` for a rotation that vLLM cannot do so.
+    """
+    text = config.get_text_config()
+    if not hasattr(text, "hidden_size"):
+        return config  # vLLM tries on an empty one what an override does
+    rope = dict(getattr(text, "rope_parameters", None) or {})
+    if "mrope_section" in rope:
+        return config
+    if rope.get("rope_type", "default") != "default":
+        raise ValueError(
+            "engine.keep_positions needs a model with plain rotary embeddings; switch it off"
+        )
+    head_dim = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    text.rope_parameters = {**rope, "rope_type": "default", "mrope_section": [head_dim // 2, 0, 0]}
+    return config
+
+
+def _makes_positions(settings: Settings) -> bool:
+    family = ENCODERS.family(settings.model.path)
+    return (
+        settings.engine.keep_positions
+        and family.support.pictures
+        and not family.uses_grid_positions
     )
 
 

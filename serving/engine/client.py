@@ -5,6 +5,7 @@ vLLM's own HTTP handlers render the prompt, call `generate` here, and build the 
 
 import abc
 import asyncio
+import itertools
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from copy import copy
@@ -154,7 +155,7 @@ class GatewayEngineClient(EngineClient):
             await asyncio.gather(*pumps, return_exceptions=True)
 
     def _prompt(self, context: RequestContext, prompt: Any) -> Prompt:
-        placeholders = prompt.get("mm_placeholders", {}).get("image", [])
+        places = {kind: iter(ranges) for kind, ranges in prompt.get("mm_placeholders", {}).items()}
         spans = [
             VisualSpan(
                 offset=place.offset,
@@ -166,8 +167,10 @@ class GatewayEngineClient(EngineClient):
                     num_visual_tokens=place.length,
                 ),
             )
-            for place, pending in zip(placeholders, context.pictures, strict=True)
+            for pending in context.pictures
+            for place in itertools.islice(places[pending.picture.kind], 1)
         ]
+        assert len(spans) == len(context.pictures), "each picture has its place"
         return Prompt(
             token_ids=prompt["prompt_token_ids"],
             visual_spans=spans,

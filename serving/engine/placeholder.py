@@ -1,7 +1,7 @@
-"""What stands in a request's body for a picture, so that vLLM renders the prompt without pixels.
+"""What stands in a request's body for a picture or clip: vLLM renders the prompt without pixels.
 
-vLLM reserves as many prompt positions as a precomputed embedding has rows. A one-element tensor
-expanded to [n, hidden] has them, and is 1.5 KB when it is saved.
+vLLM reserves as many prompt positions as a precomputed embedding has rows, or as its grid has
+cells. A one-element tensor expanded to [n, row_size] has them, and is 1.5 KB when it is saved.
 """
 
 import base64
@@ -11,31 +11,51 @@ from typing import Any
 
 import torch
 
-from saccade.encoders.base import VisualTokenCounter
+from saccade.encoders.base import Family
+from saccade.serving.config.media import MediaKind
 
 
 class Placeholders:
     """Implements `serving.api.guard.PicturePlaceholders`."""
 
-    def __init__(self, counter: VisualTokenCounter, hidden_size: int) -> None:
-        self._counter = counter
-        self._hidden_size = hidden_size
+    def __init__(self, family: Family) -> None:
+        self._family = family
 
     def num_visual_tokens(self, width: int, height: int) -> int:
-        """Of a picture of this size in pixels."""
-        return self._counter.num_visual_tokens(width, height)
+        """Of a picture of this size in pixels. Raises `UnsupportedSizeError`."""
+        return self._family.picture(width, height).num_tokens
 
-    def part(self, num_visual_tokens: int) -> dict[str, Any]:
-        """The message part for a picture of this many visual tokens."""
-        return {
-            "type": "image_embeds",
-            "image_embeds": _saved(num_visual_tokens, self._hidden_size),
-        }
+    @property
+    def takes_video(self) -> bool:
+        return self._family.support.video
+
+    def num_clip_tokens(self, width: int, height: int, num_frames: int, frames_per_s: float) -> int:
+        """Of a clip of which so many frames are taken. Raises `UnsupportedSizeError`."""
+        return self._family.clip(width, height, num_frames, frames_per_s).num_tokens
+
+    def part(self, kind: MediaKind, num_visual_tokens: int) -> dict[str, Any]:
+        """The message part for a picture or clip of this many visual tokens."""
+        key = f"{kind}_embeds"
+        embeds: Any = _rows(num_visual_tokens, self._family.row_size)
+        if self._family.uses_grid_positions:
+            # Only the count matters here: an engine gets each token with its own position.
+            embeds = {key: embeds, f"{kind}_grid_thw": _row_of_cells(num_visual_tokens)}
+        return {"type": key, key: embeds}
 
 
 @functools.lru_cache(maxsize=1024)
-def _saved(num_visual_tokens: int, hidden_size: int) -> str:
-    buffer = io.BytesIO()
+def _rows(count: int, row_size: int) -> str:
     # zeros: the storage of `empty` would be uninitialised memory.
-    torch.save(torch.zeros(1).expand(num_visual_tokens, hidden_size), buffer)
+    return _saved(torch.zeros(1).expand(count, row_size))
+
+
+@functools.lru_cache(maxsize=1024)
+def _row_of_cells(count: int) -> str:
+    """A grid of one row of `count` cells of 2 x 2 patches, which all of these models merge."""
+    return _saved(torch.tensor([1, 2, 2 * count]))
+
+
+def _saved(tensor: torch.Tensor) -> str:
+    buffer = io.BytesIO()
+    torch.save(tensor, buffer)
     return base64.b64encode(buffer.getvalue()).decode()

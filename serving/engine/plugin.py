@@ -1,29 +1,21 @@
-"""vLLM plug-in: visual tokens of different counts in one batch.
+"""vLLM plug-in: the models that we serve, taking visual tokens as they are handed over.
 
-vLLM's LLaVA family declares precomputed embeddings as one tensor [pictures, tokens, hidden], so two
-pictures with different token counts, in one request or in two at once, kill the engine
-("inconsistent shapes"). Pruned pictures differ in exactly that. The models themselves take a list
-of tensors; only the declared schema is too narrow, and is widened here.
-
-Loaded in every vLLM process through the entry point group `vllm.general_plugins`.
+Loaded in every vLLM process through the entry point group `vllm.general_plugins`. Models are named
+here and imported when one of their checkpoints is loaded.
 """
 
-from typing import Annotated, Any
+MODELS = {
+    "LlavaForConditionalGeneration": "Llava",
+    "LlavaNextForConditionalGeneration": "LlavaNext",
+    "LlavaOnevisionForConditionalGeneration": "LlavaOnevision",
+    "Qwen2_5_VLForConditionalGeneration": "Qwen25VL",
+    "Qwen3VLForConditionalGeneration": "Qwen3VL",
+}
 
 
 def register() -> None:
-    """Widen the embedding schemas. May be called more than once in a process."""
-    import torch
-    from vllm.model_executor.models import llava, llava_next, llava_onevision
-    from vllm.utils.tensor_schema import TensorShape
+    """Put our models in the place of vLLM's. May be called more than once in a process."""
+    from vllm import ModelRegistry
 
-    field: Any = Annotated[
-        torch.Tensor | list[torch.Tensor],
-        TensorShape("bn", "ifs", "hs", dynamic_dims={"ifs"}),
-    ]
-    for schema in (
-        llava.LlavaImageEmbeddingInputs,
-        llava_next.LlavaNextImageEmbeddingInputs,
-        llava_onevision.LlavaOnevisionImageEmbeddingInputs,
-    ):
-        schema.__annotations__["data"] = field
+    for architecture, name in MODELS.items():
+        ModelRegistry.register_model(architecture, f"saccade.serving.engine.models:{name}")

@@ -5,22 +5,16 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Any
 
-import torch
 from vllm.exceptions import GracefulHTTPError, VLLMClientError
-from vllm.inputs import EngineInput, MultiModalInput, TokensInput
-from vllm.multimodal.inputs import (
-    MultiModalBatchedField,
-    MultiModalFieldElem,
-    MultiModalKwargsItem,
-    MultiModalKwargsItems,
-    PlaceholderRange,
-)
+from vllm.inputs import EngineInput
 from vllm.outputs import RequestOutput
 from vllm.sampling_params import RequestOutputKind, SamplingParams
 from vllm.usage.usage_lib import UsageContext
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
+from saccade.encoders.base import VisualTokens
+from saccade.encoders.registry import ENCODERS
 from saccade.serving.config.settings import Settings
 from saccade.serving.engine.args import instance_engine_args
 from saccade.serving.engine.codec import (
@@ -29,6 +23,7 @@ from saccade.serving.engine.codec import (
     encode_logprobs,
     encode_value,
 )
+from saccade.serving.engine.handed import BadHandOverError, Receiver, engine_input
 from saccade.serving.transport.instance_pb2 import GenerateChunk, GenerateRequest, Prompt
 
 # Hand-overs whose use is remembered, so that none is pulled or released twice.
@@ -49,7 +44,8 @@ class LLMRuntime:
     def __init__(self, settings: Settings, engine: AsyncLLM) -> None:
         self._engine = engine
         self._lease_s = settings.engine.kv_lease_s
-        self._dtype = engine.model_config.dtype
+        family = ENCODERS.family(settings.model.path)
+        self._receiver = Receiver.of(family, engine.model_config)
         self._used_handovers: OrderedDict[tuple[str, str], None] = OrderedDict()
 
     @classmethod
@@ -58,7 +54,7 @@ class LLMRuntime:
         return cls(settings, AsyncLLM.from_vllm_config(config, disable_log_stats=True))
 
     async def prefill(
-        self, request_key: str, prompt: Prompt, visual_tokens: Sequence[torch.Tensor] = ()
+        self, request_key: str, prompt: Prompt, visual_tokens: Sequence[VisualTokens] = ()
     ) -> tuple[bytes, float]:
         """Fill the KV cache and hold it.
 
@@ -86,7 +82,7 @@ class LLMRuntime:
         return encode_value(final.kv_transfer_params), float(self._lease_s)
 
     async def generate(
-        self, request: GenerateRequest, visual_tokens: Sequence[torch.Tensor]
+        self, request: GenerateRequest, visual_tokens: Sequence[VisualTokens]
     ) -> AsyncGenerator[GenerateChunk, None]:
         """Generate, from a hand-over when there is one.
 
@@ -153,33 +149,11 @@ class LLMRuntime:
         except (EngineDeadError, EngineGenerateError, ValueError) as error:
             raise EngineFailedError(str(error) or type(error).__name__) from error
 
-    def _engine_input(self, prompt: Prompt, visual_tokens: Sequence[torch.Tensor]) -> EngineInput:
-        token_ids = list(prompt.token_ids)
-        spans = list(prompt.visual_spans)
-        if not spans:
-            text = TokensInput(type="token", prompt_token_ids=token_ids)
-            if prompt.cache_salt:
-                text["cache_salt"] = prompt.cache_salt
-            return text
-        _check_visual_tokens(
-            [span.num_tokens for span in spans], visual_tokens, self._engine.model_config
-        )
-        picture = MultiModalInput(
-            type="multimodal",
-            prompt_token_ids=token_ids,
-            mm_kwargs=MultiModalKwargsItems(
-                {"image": [_item(tokens.to(self._dtype)) for tokens in visual_tokens]}
-            ),
-            mm_hashes={"image": [span.key for span in spans]},
-            mm_placeholders={
-                "image": [
-                    PlaceholderRange(offset=span.offset, length=span.num_tokens) for span in spans
-                ]
-            },
-        )
-        if prompt.cache_salt:
-            picture["cache_salt"] = prompt.cache_salt
-        return picture
+    def _engine_input(self, prompt: Prompt, visual_tokens: Sequence[VisualTokens]) -> EngineInput:
+        try:
+            return engine_input(prompt, visual_tokens, self._receiver)
+        except BadHandOverError as error:
+            raise EngineFailedError(str(error)) from error
 
     def _use(self, params: dict[str, Any]) -> bool:
         """Note that a hand-over is used; False when it was before."""
@@ -201,31 +175,6 @@ def _streaming(encoded: bytes) -> SamplingParams:
     sampling.output_kind = RequestOutputKind.DELTA
     sampling.extra_args = None
     return sampling
-
-
-def _check_visual_tokens(
-    counts: Sequence[int], visual_tokens: Sequence[torch.Tensor], model_config: Any
-) -> None:
-    """Nothing unchecked may reach the engine: a wrong shape kills its process, and NaN passes.
-
-    A client cannot cause any of it, so it is a failure of ours.
-    """
-    hidden = model_config.get_inputs_embeds_size()
-    if len(counts) != len(visual_tokens):
-        raise EngineFailedError(f"{len(visual_tokens)} pictures for {len(counts)} places")
-    for index, (count, tokens) in enumerate(zip(counts, visual_tokens, strict=True)):
-        if tuple(tokens.shape) != (count, hidden):
-            raise EngineFailedError(
-                f"picture {index}: visual tokens of shape {tuple(tokens.shape)}, "
-                f"[{count}, {hidden}] expected"
-            )
-        if not bool(torch.isfinite(tokens).all()):
-            raise EngineFailedError(f"picture {index}: visual tokens that are not finite")
-
-
-def _item(tokens: torch.Tensor) -> MultiModalKwargsItem:
-    element = MultiModalFieldElem(data=tokens, field=MultiModalBatchedField())
-    return MultiModalKwargsItem({"image_embeds": element})
 
 
 def _chunk(output: RequestOutput) -> GenerateChunk:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from saccade.scheduler.placement import Placement
 from saccade.serving.errors import SaccadeError
-from saccade.serving.media.load import Picture
+from saccade.serving.media.load import Media
 
 Stage = Literal["preprocess", "encode", "prefill", "decode"]
 STAGES: tuple[Stage, ...] = ("preprocess", "encode", "prefill", "decode")
@@ -24,9 +24,9 @@ class StageRecord:
 
 @dataclass(frozen=True, slots=True)
 class PendingPicture:
-    """A checked picture and the number of visual tokens that it will become."""
+    """A checked picture or clip, and the number of visual tokens that it will become."""
 
-    picture: Picture
+    picture: Media
     num_visual_tokens: int
 
 

@@ -125,9 +125,7 @@ class Dispatcher:
         instance = self.instances[name]
         with instance.working("encode"):
             picture = pending.picture
-            encoded = await self._in_time(
-                name, "encode", instance.client.encode(picture.data, picture.param)
-            )
+            encoded = await self._in_time(name, "encode", instance.client.encode(picture))
         if encoded.num_visual_tokens != pending.num_visual_tokens:
             # The prompt has room for exactly the number that was counted from the header.
             raise InstanceError(

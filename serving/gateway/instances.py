@@ -9,12 +9,13 @@ from saccade.scheduler.cluster import InstanceState, Role, StageLoad
 from saccade.scheduler.cost_model import UNIT
 from saccade.scheduler.index import PlacementIndex
 from saccade.scheduler.policy import ONE_POOL
+from saccade.serving.media.load import Media
 from saccade.serving.transport.instance_pb2 import GenerateChunk, GenerateRequest, Prompt
 
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """A picture's visual tokens, as a reference that only instances look into."""
+    """A picture's or clip's visual tokens, as a reference that only instances look into."""
 
     reference: Any
     num_visual_tokens: int
@@ -25,7 +26,7 @@ class Encoded:
 class InstanceClient(Protocol):
     """Calls to one instance. All raise `InstanceError` when the instance fails."""
 
-    async def encode(self, data: bytes, param: str) -> Encoded: ...
+    async def encode(self, picture: Media) -> Encoded: ...
 
     async def stage_visual_tokens(self, request_key: str, references: Sequence[Any]) -> None:
         """Make visual tokens available to the next `prefill` or `generate` of this key."""

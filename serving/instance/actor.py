@@ -1,7 +1,6 @@
 """The Ray actor: one instance, with a vision encoder, a vLLM engine, or both."""
 
 import asyncio
-import json
 import os
 import socket
 from collections import deque
@@ -16,9 +15,11 @@ import ray
 from saccade.scheduler.cluster import Role
 from saccade.serving.config.settings import Settings
 from saccade.serving.engine.environment import prepare_environment
+from saccade.serving.media.sampling import ClipHeader
 
 if TYPE_CHECKING:
-    import torch
+    from saccade.encoders.base import VisualTokens
+    from saccade.serving.instance.encoding import EncodedPicture
 
 LOG_LINES_IN_ERRORS = 12
 # An engine ends within moments; a prefill that is still held keeps it from that.
@@ -96,13 +97,17 @@ class InstanceActor:
         self._phase = "ready"
         return InstanceFacts(address, os.getpid())
 
-    async def encode(self, data: bytes) -> "tuple[torch.Tensor, EncodeTimes]":
-        """Visual tokens [n, hidden] of one picture, and how long it took."""
-        done = await self._encode.encode(data)
-        times = EncodeTimes(len(done.visual_tokens), done.preprocess_ms, done.encode_ms)
-        return done.visual_tokens, times
+    async def encode(self, data: bytes) -> "tuple[VisualTokens, EncodeTimes]":
+        """Visual tokens of one picture, and how long it took."""
+        return _with_times(await self._encode.encode(data))
 
-    async def stage_visual_tokens(self, request_key: str, *visual_tokens: "torch.Tensor") -> None:
+    async def encode_clip(
+        self, header: ClipHeader, *files: bytes
+    ) -> "tuple[VisualTokens, EncodeTimes]":
+        """The same of a clip: one video file, or its frames as pictures."""
+        return _with_times(await self._encode.encode_clip(files, header))
+
+    async def stage_visual_tokens(self, request_key: str, *visual_tokens: "VisualTokens") -> None:
         self._staged.put(request_key, visual_tokens)
 
     async def check(self) -> int:
@@ -171,6 +176,11 @@ class InstanceActor:
         return address
 
 
+def _with_times(done: "EncodedPicture") -> "tuple[VisualTokens, EncodeTimes]":
+    count = len(done.visual_tokens.embeddings)
+    return done.visual_tokens, EncodeTimes(count, done.preprocess_ms, done.encode_ms)
+
+
 def _remove_semaphores() -> None:
     """Let Python's resource tracker remove what an engine that was killed has left in shared
     memory; Ray would end the tracker together with this process, before it gets to that."""
@@ -184,9 +194,10 @@ def _import_runtime() -> Any:
 
 
 def _checkpoint_dtype(path: Path) -> str:
-    """The number format that the weights are stored in, as vLLM's `auto` takes it."""
-    config = json.loads((path / "config.json").read_text(encoding="utf-8"))
-    return str(config.get("dtype") or config.get("torch_dtype") or "float32")
+    from saccade.encoders.checkpoint import CheckpointFiles
+    from saccade.encoders.memory import serving_dtype
+
+    return serving_dtype(CheckpointFiles.read(path))
 
 
 def _free_port(host: str) -> int:

@@ -2,32 +2,32 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-import torch
-
-from saccade.encoders.base import VisionEncoder
+from saccade.encoders.base import Prepared, VisionEncoder, VisualTokens
+from saccade.serving.media.clip_decode import decode_clip, decode_frames
 from saccade.serving.media.decode import decode
+from saccade.serving.media.sampling import ClipHeader
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class EncodedPicture:
-    """Visual tokens [n, hidden] on the CPU, and the time that each stage took."""
+    """Visual tokens on the CPU, and the time that each stage took."""
 
-    visual_tokens: torch.Tensor
+    visual_tokens: VisualTokens
     preprocess_ms: float
     encode_ms: float
 
 
 @dataclass(slots=True, eq=False)
 class _Waiting:
-    pixels: torch.Tensor
-    result: "asyncio.Future[torch.Tensor]" = field(default_factory=asyncio.Future)
+    prepared: Prepared
+    result: "asyncio.Future[VisualTokens]" = field(default_factory=asyncio.Future)
 
 
 class EncodeStage:
@@ -53,10 +53,21 @@ class EncodeStage:
         Raises:
             InvalidRequestError: the pixels cannot be decoded.
         """
+        return await self._through(lambda: self._preprocess(data))
+
+    async def encode_clip(self, files: Sequence[bytes], header: ClipHeader) -> EncodedPicture:
+        """Encode one clip: a video file, or as many pictures as the header has frames.
+
+        Raises:
+            InvalidRequestError: the frames cannot be decoded.
+        """
+        return await self._through(lambda: self._preprocess_clip(files, header))
+
+    async def _through(self, preprocess: Callable[[], Prepared]) -> EncodedPicture:
         started = time.perf_counter()
-        pixels = await self._in(self._preprocess_pool, lambda: self._preprocess(data))
+        prepared = await self._in(self._preprocess_pool, preprocess)
         preprocessed = time.perf_counter()
-        waiting = _Waiting(pixels)
+        waiting = _Waiting(prepared)
         self._waiting.put_nowait(waiting)
         visual_tokens = await waiting.result
         encoded = time.perf_counter()
@@ -69,8 +80,18 @@ class EncodeStage:
         self._preprocess_pool.shutdown(wait=False, cancel_futures=True)
         self._encode_pool.shutdown(wait=False, cancel_futures=True)
 
-    def _preprocess(self, data: bytes) -> torch.Tensor:
-        return self._encoder.preprocess([decode(data, self._max_pixels)])
+    def _preprocess(self, data: bytes) -> Prepared:
+        return self._encoder.preprocess(decode(data, self._max_pixels))
+
+    def _preprocess_clip(self, files: Sequence[bytes], header: ClipHeader) -> Prepared:
+        if header.is_file:
+            frames = decode_clip(files[0], header)
+        else:
+            frames = decode_frames(files, self._max_pixels)
+        return self._encoder.preprocess_clip(frames, header.frames_per_s)
+
+    def _encode(self, prepared: list[Prepared]) -> list[VisualTokens]:
+        return [tokens.on_cpu() for tokens in self._encoder.encode(prepared)]
 
     async def _encode_batches(self) -> None:
         while True:
@@ -83,9 +104,9 @@ class EncodeStage:
                 await self._encode_batch(batch)
 
     async def _encode_batch(self, batch: list[_Waiting]) -> None:
-        pixels = torch.cat([waiting.pixels for waiting in batch])
+        prepared = [waiting.prepared for waiting in batch]
         try:
-            encoded = await self._in(self._encode_pool, lambda: self._encoder.encode(pixels))
+            encoded = await self._in(self._encode_pool, lambda: self._encode(prepared))
         except Exception as error:
             for waiting in batch:
                 if not waiting.result.done():
@@ -93,8 +114,7 @@ class EncodeStage:
             return
         for waiting, visual_tokens in zip(batch, encoded, strict=True):
             if not waiting.result.done():
-                # Its own storage: a view would carry the whole batch to the next stage.
-                waiting.result.set_result(visual_tokens.to("cpu", copy=True))
+                waiting.result.set_result(visual_tokens)
 
     async def _in(self, pool: ThreadPoolExecutor, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(pool, work)

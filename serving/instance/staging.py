@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 
-import torch
+from saccade.encoders.base import VisualTokens
 
 
 class StagedVisualTokens:
@@ -11,16 +11,16 @@ class StagedVisualTokens:
 
     def __init__(self, lifetime_s: float) -> None:
         self._lifetime_s = lifetime_s
-        self._entries: dict[str, tuple[Sequence[torch.Tensor], asyncio.TimerHandle]] = {}
+        self._entries: dict[str, tuple[Sequence[VisualTokens], asyncio.TimerHandle]] = {}
 
-    def put(self, request_key: str, visual_tokens: Sequence[torch.Tensor]) -> None:
+    def put(self, request_key: str, visual_tokens: Sequence[VisualTokens]) -> None:
         """Replaces what was there: a repeated prefill stages again."""
         self.take(request_key)
         timer = asyncio.get_running_loop().call_later(self._lifetime_s, self.take, request_key)
         self._entries[request_key] = (visual_tokens, timer)
 
-    def take(self, request_key: str) -> Sequence[torch.Tensor]:
-        """The tensors, one a picture; empty for a request without pictures."""
+    def take(self, request_key: str) -> Sequence[VisualTokens]:
+        """One a picture; empty for a request without pictures."""
         visual_tokens, timer = self._entries.pop(request_key, ((), None))
         if timer is not None:
             timer.cancel()

@@ -1,4 +1,4 @@
-"""Get the bytes of a picture: from the request itself, or over http(s) under limits."""
+"""Get the bytes of a picture or clip: from the request itself, or over http(s) under limits."""
 
 import asyncio
 import ssl
@@ -10,7 +10,7 @@ from typing import Final, Self
 import httpcore2
 import httpx2
 
-from saccade.serving.config.media import MediaConfig
+from saccade.serving.config.media import MediaConfig, MediaKind
 from saccade.serving.errors import InvalidRequestError, TooLargeError
 from saccade.serving.media.addresses import AddressRules
 from saccade.serving.media.connect import (
@@ -21,11 +21,11 @@ from saccade.serving.media.connect import (
 )
 from saccade.serving.media.inline import decode_inline
 
+_A: Final = {"image": "An image", "video": "A video"}
 _LARGEST_PORT: Final = 65_535
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 # No compression, so that a body cannot be larger than what came over the wire.
 _HEADERS: Final = (
-    (b"Accept", b"image/*"),
     (b"Accept-Encoding", b"identity"),
     (b"User-Agent", b"saccade"),
 )
@@ -94,7 +94,9 @@ class MediaFetcher:
         await self._pool.aclose()
         self._system_resolver.close()
 
-    async def fetch(self, url: str, *, param: str, budget: ByteBudget) -> bytes:
+    async def fetch(
+        self, url: str, *, param: str, budget: ByteBudget, kind: MediaKind = "image"
+    ) -> bytes:
         """The bytes behind an http(s) URL, a data URL or bare base64.
 
         Raises InvalidRequestError or TooLargeError, nothing else.
@@ -102,22 +104,25 @@ class MediaFetcher:
         url = url.strip()
         scheme, colon, _ = url[:32].partition(":")
         if not colon or scheme.lower() == "data":
-            data = await asyncio.to_thread(decode_inline, url, self._config.max_bytes, param)
+            limit = self._config.max_bytes_of(kind)
+            data = await asyncio.to_thread(decode_inline, url, limit, param, kind)
             budget.take(len(data), param)
             return data
         async with self._slots:  # waiting here is not held against the picture's host
-            return await _Download(self._config, self._rules, self._pool, param, budget).run(url)
+            download = _Download(self._config, self._rules, self._pool, param, budget, kind)
+            return await download.run(url)
 
 
 @dataclass(frozen=True, slots=True)
 class _Download:
-    """One picture on its way, over one hop or several."""
+    """One picture or clip on its way, over one hop or several."""
 
     config: MediaConfig
     rules: AddressRules
     pool: httpcore2.AsyncConnectionPool
     param: str
     budget: ByteBudget
+    kind: MediaKind
 
     async def run(self, url: str) -> bytes:
         timeout_s = self.config.fetch_timeout_s
@@ -126,7 +131,8 @@ class _Download:
                 return await self._follow(url)
         except (TimeoutError, httpcore2.TimeoutException) as error:
             raise self._refusal(
-                f"The image did not arrive within {timeout_s:g} s.", "image_fetch_timeout"
+                f"The {self.kind} did not arrive within {timeout_s:g} s.",
+                f"{self.kind}_fetch_timeout",
             ) from error
         except ForbiddenAddressError as error:
             raise self._forbidden() from error
@@ -139,7 +145,11 @@ class _Download:
             async with self.pool.stream(
                 "GET",
                 self._admit(target),
-                headers=[(b"Host", target.netloc), *_HEADERS],
+                headers=[
+                    (b"Host", target.netloc),
+                    (b"Accept", f"{self.kind}/*".encode()),
+                    *_HEADERS,
+                ],
                 extensions={"timeout": {"connect": self.config.fetch_timeout_s}},
             ) as response:
                 location = _header(response, b"location")
@@ -155,12 +165,13 @@ class _Download:
             raise self._malformed() from error
         if url.scheme not in ("http", "https"):
             raise self._refusal(
-                "An image's URL has to be http, https, or data with base64.",
+                f"{_A[self.kind]}'s URL has to be http, https, or data with base64.",
                 "unsupported_url_scheme",
             )
         if url.userinfo:
             raise self._refusal(
-                "An image's URL may not contain a user name or password.", "image_url_forbidden"
+                f"{_A[self.kind]}'s URL may not contain a user name or password.",
+                f"{self.kind}_url_forbidden",
             )
         host = url.raw_host.decode("ascii").rstrip(".")
         port = 80 if url.port is None else url.port
@@ -190,29 +201,32 @@ class _Download:
         return bytes(body)
 
     def _check_size(self, num_bytes: int) -> None:
-        if num_bytes > self.config.max_bytes:
+        limit = self.config.max_bytes_of(self.kind)
+        if num_bytes > limit:
             raise TooLargeError(
-                f"The image has more than {self.config.max_bytes} bytes.",
+                f"The {self.kind} has more than {limit} bytes.",
                 param=self.param,
-                code="image_too_large",
+                code=f"{self.kind}_too_large",
             )
 
     def _refusal(self, message: str, code: str) -> InvalidRequestError:
         return InvalidRequestError(message, param=self.param, code=code)
 
     def _malformed(self) -> InvalidRequestError:
-        return self._refusal("The image's URL is malformed.", "invalid_image_url")
+        return self._refusal(f"The {self.kind}'s URL is malformed.", f"invalid_{self.kind}_url")
 
     def _forbidden(self) -> InvalidRequestError:
         # Says nothing about the address, nor about where a redirect led.
         return self._refusal(
-            "The image's URL, or a redirect from it, leads to a host that this server may not "
-            "fetch from.",
-            "image_url_forbidden",
+            f"The {self.kind}'s URL, or a redirect from it, leads to a host that this server may "
+            "not fetch from.",
+            f"{self.kind}_url_forbidden",
         )
 
     def _failed(self, why: str) -> InvalidRequestError:
-        return self._refusal(f"The image could not be fetched: {why}.", "image_fetch_failed")
+        return self._refusal(
+            f"The {self.kind} could not be fetched: {why}.", f"{self.kind}_fetch_failed"
+        )
 
 
 def _header(response: httpcore2.Response, name: bytes) -> bytes | None:

@@ -1,18 +1,20 @@
-"""Pictures that are in the request itself: data URLs and bare base64."""
+"""Pictures and clips that are in the request itself: data URLs and bare base64."""
 
 import binascii
 from typing import Final, NoReturn
 
 import pybase64
 
+from saccade.serving.config.media import MediaKind
 from saccade.serving.errors import InvalidRequestError, TooLargeError
 
+_EXAMPLES: Final = {"image": "data:image/png", "video": "data:video/mp4"}
 _WHITESPACE: Final = b" \t\r\n\f\v"
 # The characters that base64 needs and that percent-encoding of a URL may have changed.
 _PERCENT_CODES: Final = {b"%2B": b"+", b"%2F": b"/", b"%3D": b"=", b"%20": b" "}
 
 
-def decode_inline(url: str, max_bytes: int, param: str) -> bytes:
+def decode_inline(url: str, max_bytes: int, param: str, kind: MediaKind = "image") -> bytes:
     """The bytes of a base64 data URL, or of bare base64.
 
     The size is checked before anything is decoded. Takes milliseconds for megabytes.
@@ -20,38 +22,38 @@ def decode_inline(url: str, max_bytes: int, param: str) -> bytes:
     if url[:5].lower() == "data:":
         header, comma, payload = url[5:].partition(",")
         if not comma or header.rpartition(";")[2].strip().lower() != "base64":
-            _refuse("A data URL has to be of the form 'data:image/png;base64,…'.", param)
+            _refuse(f"A data URL has to be of the form '{_EXAMPLES[kind]};base64,…'.", param)
     else:
         payload = url
-    return _decode_base64(payload, max_bytes, param)
+    return _decode_base64(payload, max_bytes, param, kind)
 
 
-def _decode_base64(text: str, max_bytes: int, param: str) -> bytes:
+def _decode_base64(text: str, max_bytes: int, param: str, kind: MediaKind) -> bytes:
     encoded = text.encode("ascii", errors="replace")  # "?" is not in the alphabet
     if _decoded_size(encoded) <= max_bytes:
         try:
-            return _strict(encoded, param)
+            return _strict(encoded, param, kind)
         except binascii.Error:
             pass
     encoded = _tidy(encoded)
     if _decoded_size(encoded) > max_bytes:
         raise TooLargeError(
-            f"The image has more than {max_bytes} bytes.", param=param, code="image_too_large"
+            f"The {kind} has more than {max_bytes} bytes.", param=param, code=f"{kind}_too_large"
         )
     try:
-        return _strict(encoded, param)
+        return _strict(encoded, param, kind)
     except binascii.Error:
-        _refuse("The image is neither an http(s) URL nor valid base64.", param)
+        _refuse(f"The {kind} is neither an http(s) URL nor valid base64.", param)
 
 
 def _decoded_size(encoded: bytes) -> int:
     return (len(encoded) - encoded[-2:].count(b"=")) * 3 // 4
 
 
-def _strict(encoded: bytes, param: str) -> bytes:
+def _strict(encoded: bytes, param: str, kind: MediaKind) -> bytes:
     data = pybase64.b64decode(encoded, validate=True)
     if not data:
-        _refuse("The image is empty.", param)
+        _refuse(f"The {kind} is empty.", param)
     return data
 
 

@@ -1,18 +1,24 @@
-"""From the messages of a request to its pictures: found, fetched and checked."""
+"""From the messages of a request to its pictures and clips: found, fetched and checked."""
 
 import asyncio
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
-from saccade.serving.config.media import MediaConfig
+from saccade.serving.config.media import MediaConfig, MediaKind
+from saccade.serving.errors import InvalidRequestError
 from saccade.serving.media.fetch import ByteBudget, MediaFetcher
 from saccade.serving.media.inspect import PictureHeader, content_hash, inspect
-from saccade.serving.media.parts import PicturePart, find_pictures
+from saccade.serving.media.parts import ClipPart, MediaLimits, MediaPart, PicturePart, find_media
+from saccade.serving.media.sampling import ClipHeader
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
     """A picture that may go to an encode worker, and the message part that it stands in."""
 
+    kind: ClassVar[MediaKind] = "image"
     part: PicturePart
     data: bytes
     header: PictureHeader
@@ -23,19 +29,45 @@ class Picture:
         return self.part.param
 
 
-async def load_pictures(
-    messages: object, fetcher: MediaFetcher, config: MediaConfig
-) -> list[Picture]:
-    """All pictures, in order; the first that is refused ends the fetching of the others.
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """A clip that may go to an encode worker: one file, or frames in files of their own."""
+
+    kind: ClassVar[MediaKind] = "video"
+    part: ClipPart
+    files: tuple[bytes, ...]
+    header: ClipHeader
+    content_hash: str
+    """Of the files and of which frames are taken."""
+
+    @property
+    def param(self) -> str:
+        return self.part.param
+
+
+Media = Picture | Clip
+
+
+async def load_media(
+    messages: object, fetcher: MediaFetcher, config: MediaConfig, *, video: bool = False
+) -> list[Media]:
+    """All pictures and clips, in order; the first that is refused ends the fetching of the others.
 
     Raises ClientError, and nothing else.
     """
-    parts = find_pictures(messages, config.max_images)
+    limits = MediaLimits(
+        config.max_images, config.max_videos if video else 0, config.max_video_frames
+    )
+    parts = find_media(messages, limits)
     budget = ByteBudget(config.max_total_bytes)
 
-    async def load(part: PicturePart) -> Picture:
-        data = await fetcher.fetch(part.url, param=part.param, budget=budget)
-        return await asyncio.to_thread(_examine, part, data, config)
+    async def load(part: MediaPart) -> Media:
+        urls = (part.url,) if isinstance(part, PicturePart) else part.urls
+        kind: MediaKind = "video" if isinstance(part, ClipPart) and part.is_file else "image"
+        files = [
+            await fetcher.fetch(url, param=part.param, budget=budget, kind=kind) for url in urls
+        ]
+        return await asyncio.to_thread(_examine, part, files, config)
 
     try:
         async with asyncio.TaskGroup() as group:
@@ -47,6 +79,44 @@ async def load_pictures(
     raise first
 
 
-def _examine(part: PicturePart, data: bytes, config: MediaConfig) -> Picture:
-    header = inspect(data, max_pixels=config.max_pixels, max_side=config.max_side, param=part.param)
-    return Picture(part, data, header, content_hash(data))
+def _examine(part: MediaPart, files: Sequence[bytes], config: MediaConfig) -> Media:
+    if isinstance(part, PicturePart):
+        return Picture(part, files[0], _picture(files[0], part, config), content_hash(files[0]))
+    if part.is_file:
+        from saccade.serving.media.clip import inspect_clip
+
+        header = inspect_clip(files[0], part.sampling, config, param=part.param)
+    else:
+        header = _header_of_frames(part, files, config)
+    return Clip(part, tuple(files), header, _clip_hash(files, header))
+
+
+def _picture(data: bytes, part: MediaPart, config: MediaConfig) -> PictureHeader:
+    return inspect(data, max_pixels=config.max_pixels, max_side=config.max_side, param=part.param)
+
+
+def _header_of_frames(part: ClipPart, files: Sequence[bytes], config: MediaConfig) -> ClipHeader:
+    """Frames that were taken by the client, all of one size."""
+    sizes = [(one.width, one.height) for one in (_picture(data, part, config) for data in files)]
+    if len(set(sizes)) != 1:
+        raise InvalidRequestError(
+            "The frames of a video have to be of one size.", param=part.param, code="invalid_video"
+        )
+    width, height = sizes[0]
+    if width * height > config.max_video_pixels:
+        raise InvalidRequestError(
+            f"The video cannot be used: {width} x {height} is more than "
+            f"{config.max_video_pixels} pixels.",
+            param=part.param,
+            code="video_too_many_pixels",
+        )
+    fps = part.sampling.fps or config.video_fps
+    return ClipHeader(width, height, len(files) / fps, len(files), is_file=False)
+
+
+def _clip_hash(files: Sequence[bytes], header: ClipHeader) -> str:
+    taken = f"{header.num_frames} of {header.duration_s!r} s in {len(files)} files"
+    digest = hashlib.blake2b(taken.encode(), digest_size=32)
+    for data in files:
+        digest.update(content_hash(data).encode())
+    return digest.hexdigest()

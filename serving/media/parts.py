@@ -1,15 +1,17 @@
-"""Find the pictures in the `messages` of a chat request, and put other parts in their place.
+"""Find pictures and clips in the `messages` of a chat request, and put other parts in their place.
 
 This is the guard in front of the engine's own parser, so it is an allow-list: text parts pass,
-picture parts are found, any other kind of part is refused. What is not about media (a message
-that is a number, a part without a type) is left to the engine's validation.
+parts with pictures and clips are found, any other kind of part is refused. What is not about media
+(a message that is a number, a part without a type) is left to the engine's validation.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from saccade.serving.config.media import MediaKind
 from saccade.serving.errors import InvalidRequestError
+from saccade.serving.media.sampling import Sampling
 
 _TEXT_TYPES: Final = frozenset(
     {"text", "input_text", "output_text", "refusal", "thinking", "tool_reference"}
@@ -23,6 +25,9 @@ _MEDIA_KEYS: Final = frozenset(
         *("prompt_embeds", "file", "input_file", "document"),
     }
 )
+# Frames a second that a request may ask for.
+MIN_FPS: Final = 0.01
+MAX_FPS: Final = 60.0
 _OPENAI_FIELDS: Final = frozenset({"image_url", "input_audio", "file"})
 
 
@@ -36,29 +41,68 @@ class PicturePart:
     part_index: int
 
 
-def find_pictures(messages: object, max_images: int) -> list[PicturePart]:
-    """The picture parts, in order.
+@dataclass(frozen=True, slots=True)
+class ClipPart:
+    """One clip: a video file by its one URL, or frames that are pictures by theirs."""
 
-    Raises InvalidRequestError for media that is not served, malformed picture parts, and more
-    than `max_images` of them.
+    param: str
+    urls: tuple[str, ...]
+    is_file: bool
+    sampling: Sampling
+    message_index: int
+    part_index: int
+
+
+MediaPart = PicturePart | ClipPart
+
+
+@dataclass(frozen=True, slots=True)
+class MediaLimits:
+    """How many parts of each kind a request may have; with no clips allowed none is served."""
+
+    max_images: int
+    max_videos: int = 0
+    max_frames: int = 1
+    """In a clip that is sent as pictures."""
+
+
+def find_media(messages: object, limits: MediaLimits) -> list[MediaPart]:
+    """The parts with pictures and clips, in order.
+
+    Raises InvalidRequestError for media that is not served, malformed parts, and too many of them.
     """
-    pictures: list[PicturePart] = []
+    found: list[MediaPart] = []
     for message_index, part_index, part in _parts(messages):
         param = f"messages[{message_index}].content[{part_index}]"
-        if not _is_picture(part, param):
+        key = _media_key(part, param, video=limits.max_videos > 0)
+        if key is None:
             continue
-        if len(pictures) == max_images:
+        place = (message_index, part_index)
+        if key == "image_url":
+            url = _url_of(part, param, "image")
+            found.append(PicturePart(param, url, *place))
+        else:
+            found.append(_clip(key, part, param, place, limits))
+        _refuse_too_many(found, limits, param)
+    return found
+
+
+def _refuse_too_many(found: list[MediaPart], limits: MediaLimits, param: str) -> None:
+    num_videos = sum(isinstance(part, ClipPart) for part in found)
+    for kind, count, most in (
+        ("image", len(found) - num_videos, limits.max_images),
+        ("video", num_videos, limits.max_videos),
+    ):
+        if count > most:
             raise InvalidRequestError(
-                f"A request may have at most {max_images} images.",
+                f"A request may have at most {most} {kind}s.",
                 param=param,
-                code="too_many_images",
+                code=f"too_many_{kind}s",
             )
-        pictures.append(PicturePart(param, _url_of(part, param), message_index, part_index))
-    return pictures
 
 
 def replace_parts(
-    messages: list[Any], replacements: Iterable[tuple[PicturePart, Mapping[str, Any]]]
+    messages: list[Any], replacements: Iterable[tuple[MediaPart, Mapping[str, Any]]]
 ) -> list[Any]:
     """`messages` with parts replaced as a whole, so that nothing of the client's part is left.
 
@@ -87,26 +131,30 @@ def _parts(messages: object) -> Iterable[tuple[int, int, dict[str, Any]]]:
                 yield message_index, part_index, part
 
 
-def _is_picture(part: dict[str, Any], param: str) -> bool:
+def _media_key(part: dict[str, Any], param: str, *, video: bool) -> str | None:
+    """The key that holds the picture or clip; None for a part without media."""
     kind = part.get("type")
     media = _MEDIA_KEYS.intersection(part)
+    served = ("image_url", "video_url", "video") if video else ("image_url",)
     unserved: set[str] = set()
-    if kind == "image_url" or (kind is None and "image_url" in media):
-        unserved = {key for key in media - {"image_url"} if part[key] is not None}
+    wanted = kind if kind is not None else next((key for key in served if key in media), None)
+    if wanted in served:
+        unserved = {key for key in media - {wanted} if part[key] is not None}
         if not unserved:
-            return True
+            return str(wanted)
     elif not isinstance(kind, str) or kind in _TEXT_TYPES:
         unserved = {key for key in media if not _is_empty_field(key, part)}
     else:
         unserved = {kind}
     if unserved:
+        also = ", or clips as 'video_url' or 'video'" if video else ""
         raise InvalidRequestError(
             f"Content of the kind {min(unserved)[:64]!r} is not served here; "
-            "send text, or images as 'image_url'.",
+            f"send text, or images as 'image_url'{also}.",
             param=param,
             code="unsupported_content_part",
         )
-    return False
+    return None
 
 
 def _is_empty_field(key: str, part: dict[str, Any]) -> bool:
@@ -117,12 +165,56 @@ def _is_empty_field(key: str, part: dict[str, Any]) -> bool:
     return key in _OPENAI_FIELDS and part[key] is None and part.get("uuid") is None
 
 
-def _url_of(part: dict[str, Any], param: str) -> str:
-    url, where = part.get("image_url"), f"{param}.image_url"
+def _url_of(part: dict[str, Any], param: str, kind: MediaKind) -> str:
+    key = f"{kind}_url"
+    url, where = part.get(key), f"{param}.{key}"
     if isinstance(url, dict):
         url, where = url.get("url"), f"{where}.url"
+    return _checked_url(url, where, kind)
+
+
+def _checked_url(url: Any, where: str, kind: MediaKind) -> str:
     if not isinstance(url, str) or not url.strip():
+        article = "An image" if kind == "image" else "A video"
         raise InvalidRequestError(
-            "An image needs a URL: http, https, or data with base64.", param=where
+            f"{article} needs a URL: http, https, or data with base64.", param=where
         )
     return url
+
+
+def _clip(
+    key: str, part: dict[str, Any], param: str, place: tuple[int, int], limits: MediaLimits
+) -> ClipPart:
+    if key == "video_url":
+        inner = part["video_url"] if isinstance(part.get("video_url"), dict) else {}
+        sampling = _sampling({**part, **inner}, f"{param}.video_url")
+        return ClipPart(param, (_url_of(part, param, "video"),), True, sampling, *place)
+    frames = part.get("video")
+    if not isinstance(frames, list) or not 1 <= len(frames) <= limits.max_frames:
+        raise InvalidRequestError(
+            f"A video is a list of 1 to {limits.max_frames} frames, each the URL of an image.",
+            param=f"{param}.video",
+        )
+    urls = [
+        _checked_url(url, f"{param}.video[{index}]", "image") for index, url in enumerate(frames)
+    ]
+    return ClipPart(param, tuple(urls), False, _sampling(part, param), *place)
+
+
+def _sampling(source: dict[str, Any], where: str) -> Sampling:
+    fps, max_frames = source.get("fps"), source.get("max_frames")
+    if fps is not None and not _is_number(fps, MIN_FPS, MAX_FPS):
+        raise InvalidRequestError(
+            f"fps has to be a number from {MIN_FPS:g} to {MAX_FPS:g}.", param=f"{where}.fps"
+        )
+    if max_frames is not None and not (_is_number(max_frames, 1, 2**31) and max_frames % 1 == 0):
+        raise InvalidRequestError(
+            "max_frames has to be a whole number, at least 1.", param=f"{where}.max_frames"
+        )
+    return Sampling(
+        None if fps is None else float(fps), None if max_frames is None else int(max_frames)
+    )
+
+
+def _is_number(value: Any, low: float, high: float) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high

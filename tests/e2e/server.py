@@ -71,12 +71,16 @@ class Server:
         self.process.wait(STOP_TIMEOUT_S)
 
 
-def launch(config: Path, log: Path, *overrides: str, port: int = 0) -> Server:
+def launch(
+    config: Path | None, log: Path, *overrides: str, port: int = 0, model: Path | None = None
+) -> Server:
     """Start the command; does not wait for anything."""
     flags = [part for override in overrides for part in ("--set", override)]
+    flags += ["--config", str(config)] if config else []
+    flags += ["--model", str(model)] if model else []
     with log.open("wb") as out:
         process = subprocess.Popen(
-            [*SACCADE, "serve", "--config", str(config), "--port", str(port), *flags],
+            [*SACCADE, "serve", "--port", str(port), *flags],
             stdout=out,
             stderr=subprocess.STDOUT,
             cwd=ROOT,

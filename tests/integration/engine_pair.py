@@ -17,6 +17,7 @@ prepare_environment(threads=1)
 
 from vllm import SamplingParams  # noqa: E402
 
+from saccade.encoders.base import VisualTokens  # noqa: E402
 from saccade.serving.engine.codec import decode_value, encode_sampling  # noqa: E402
 from saccade.serving.engine.runtime import LLMRuntime  # noqa: E402
 from saccade.serving.transport.instance_pb2 import (  # noqa: E402
@@ -42,11 +43,12 @@ class Pair:
         self.second.shutdown(5)
 
 
-def load_pair(checkpoint: Path) -> Pair:
-    return Pair(_load(checkpoint), _load(checkpoint))
+def load_pair(checkpoint: Path, lease_s: int = LEASE_S) -> Pair:
+    """The lease is short so that its end can be seen; a longer one waits for a busy machine."""
+    return Pair(_load(checkpoint, lease_s), _load(checkpoint, lease_s))
 
 
-def _load(checkpoint: Path) -> LLMRuntime:
+def _load(checkpoint: Path, lease_s: int) -> LLMRuntime:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -54,7 +56,7 @@ def _load(checkpoint: Path) -> LLMRuntime:
     os.environ["VLLM_NIXL_SIDE_CHANNEL_PORT"] = str(port)
     settings = some_settings(
         model={"path": checkpoint, "dtype": "float32", "max_model_len": 2048},
-        engine={"kv_lease_s": LEASE_S, "kv_cache_bytes": 64 * 2**20},
+        engine={"kv_lease_s": lease_s, "kv_cache_bytes": 64 * 2**20},
     )
     return LLMRuntime.load(settings)
 
@@ -63,7 +65,7 @@ def text(*token_ids: int, salt: str = "") -> Prompt:
     return Prompt(token_ids=token_ids or range(10, 60), cache_salt=salt)
 
 
-def with_pictures(counts: Sequence[int], seed: int) -> tuple[Prompt, list[torch.Tensor]]:
+def with_pictures(counts: Sequence[int], seed: int) -> tuple[Prompt, list[VisualTokens]]:
     """A prompt with random visual tokens, `counts` of them in each picture."""
     generator = torch.Generator().manual_seed(seed)
     token_ids: list[int] = [1, 20, 30]
@@ -72,7 +74,9 @@ def with_pictures(counts: Sequence[int], seed: int) -> tuple[Prompt, list[torch.
         key = f"{seed}-{index}-{count}"
         spans.append(VisualSpan(offset=len(token_ids), num_tokens=count, key=key))
         token_ids += [IMAGE_TOKEN_ID] * count + [40 + index, 50]
-    tokens = [torch.randn(count, 192, generator=generator) for count in counts]
+    tokens = [
+        VisualTokens(torch.randn(count, 192, generator=generator), None, count) for count in counts
+    ]
     return Prompt(token_ids=token_ids, visual_spans=spans), tokens
 
 
@@ -80,7 +84,7 @@ async def answer(
     runtime: LLMRuntime,
     key: str,
     prompt: Prompt,
-    visual_tokens: Sequence[torch.Tensor] = (),
+    visual_tokens: Sequence[VisualTokens] = (),
     *,
     handover: bytes = b"",
     **sampling: Any,

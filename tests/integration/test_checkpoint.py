@@ -174,9 +174,10 @@ def test_our_pixels_are_vllms_bit_for_bit(checkpoint: Path, stock: dict[str, Any
     encoder = ENCODERS.load_encoder(checkpoint)
     images = [drawn(1), drawn(2, (90, 400))]
 
-    pixels = encoder.preprocess(images)
+    prepared = [encoder.preprocess(image) for image in images]
+    pixels = torch.cat([one.tensors["pixel_values"] for one in prepared])
 
     # vLLM keeps what it has encoded before: each picture is encoded once.
     assert torch.equal(pixels, stock["pixels"])
-    ours = torch.stack(encoder.encode(pixels))
+    ours = torch.stack([one.embeddings for one in encoder.encode(prepared)])
     torch.testing.assert_close(ours, stock["tokens"], atol=1e-4, rtol=1e-4)

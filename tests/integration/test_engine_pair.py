@@ -148,13 +148,15 @@ async def test_an_aborted_prefill_ends_without_a_handover(pair: "Pair") -> None:
 async def test_visual_tokens_that_would_kill_the_engine_are_refused(pair: "Pair") -> None:
     import torch
 
+    from saccade.encoders.base import VisualTokens
     from saccade.serving.engine.runtime import EngineFailedError
     from tests.integration.engine_pair import answer, text, with_pictures
 
-    prompt, (tokens,) = with_pictures([20], seed=1)
+    prompt, (fine,) = with_pictures([20], seed=1)
+    tokens = fine.embeddings
     for bad in (tokens[:-1], tokens[:, :-1], torch.full_like(tokens, float("nan"))):
         with pytest.raises(EngineFailedError):
-            await answer(pair.first, "bad", prompt, [bad])
+            await answer(pair.first, "bad", prompt, [VisualTokens(bad, None, 20)])
     with pytest.raises(EngineFailedError):
         await answer(pair.first, "missing", prompt, [])
     assert (await answer(pair.first, "still alive", text()))[1] == "length"

@@ -51,6 +51,12 @@ def assert_same_but_for_rounding(ours: torch.Tensor, theirs: torch.Tensor) -> No
     torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
 
 
+def encode(encoder: VisionEncoder, *pictures: Image.Image) -> list[torch.Tensor]:
+    """The visual tokens of each, encoded in one batch."""
+    batch = [encoder.preprocess(picture) for picture in pictures]
+    return [tokens.embeddings for tokens in encoder.encode(batch)]
+
+
 def changed(checkpoint: Path, directory: Path, **settings: Any) -> Path:
     """A copy whose config.json says something else."""
     shutil.copytree(checkpoint, directory)
@@ -62,37 +68,34 @@ def changed(checkpoint: Path, directory: Path, **settings: Any) -> Path:
 def test_pixels_are_the_processors_bit_for_bit(
     encoder: VisionEncoder, reference: tuple[torch.Tensor, torch.Tensor]
 ) -> None:
-    assert torch.equal(encoder.preprocess(PICTURES), reference[0])
+    ours = [encoder.preprocess(picture).tensors["pixel_values"] for picture in PICTURES]
+
+    assert torch.equal(torch.cat(ours), reference[0])
 
 
 def test_visual_tokens_are_the_models(
     encoder: VisionEncoder, reference: tuple[torch.Tensor, torch.Tensor]
 ) -> None:
-    tokens = encoder.encode(encoder.preprocess(PICTURES))
+    tokens = encode(encoder, *PICTURES)
 
     assert_same_but_for_rounding(torch.stack(tokens), reference[1])
 
 
 def test_a_picture_is_encoded_alone_as_among_others(encoder: VisionEncoder) -> None:
-    pixels = encoder.preprocess(PICTURES)
-    together = encoder.encode(pixels)
+    together = encode(encoder, *PICTURES)
 
-    alone = [encoder.preprocess([picture]) for picture in PICTURES]
-
-    assert torch.equal(torch.cat(alone), pixels)
-    for one, among_others in zip(alone, together, strict=True):
-        assert_same_but_for_rounding(encoder.encode(one)[0], among_others)
+    for picture, among_others in zip(PICTURES, together, strict=True):
+        assert_same_but_for_rounding(encode(encoder, picture)[0], among_others)
 
 
 def test_there_are_as_many_visual_tokens_as_were_counted(
     checkpoint: Path, encoder: VisionEncoder
 ) -> None:
-    counter = ENCODERS.visual_token_counter(checkpoint)
+    family = ENCODERS.family(checkpoint)
 
     for picture in PICTURES:
-        [tokens] = encoder.encode(encoder.preprocess([picture]))
-        assert tokens.shape == (counter.num_visual_tokens(*picture.size), counter.hidden_size)
-    assert encoder.hidden_size == counter.hidden_size
+        [tokens] = encode(encoder, picture)
+        assert tokens.shape == (family.picture(*picture.size).num_tokens, family.row_size)
 
 
 def test_the_whole_picture_is_seen(encoder: VisionEncoder) -> None:
@@ -101,28 +104,27 @@ def test_the_whole_picture_is_seen(encoder: VisionEncoder) -> None:
     marked = plain.copy()
     marked.paste("black", (0, 0, 8, 100))
 
-    assert not torch.equal(encoder.preprocess([plain]), encoder.preprocess([marked]))
+    before, after = (encoder.preprocess(one).tensors["pixel_values"] for one in (plain, marked))
+    assert not torch.equal(before, after)
 
 
 def test_each_picture_owns_its_memory(encoder: VisionEncoder) -> None:
-    tokens = encoder.encode(encoder.preprocess(PICTURES))
-
-    for picture in tokens:
+    for picture in encode(encoder, *PICTURES):
         assert picture.untyped_storage().nbytes() == picture.nbytes
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "L", "P"])
 def test_pictures_that_are_not_rgb_are_refused(encoder: VisionEncoder, mode: str) -> None:
     with pytest.raises(UnsupportedPictureError, match=f"a picture is {mode}"):
-        encoder.preprocess([drawn(1), Image.new(mode, (8, 8))])
+        encoder.preprocess(Image.new(mode, (8, 8)))
 
 
 def test_tokens_that_are_not_finite_go_no_further(encoder: VisionEncoder) -> None:
-    pixels = encoder.preprocess([drawn(1), drawn(2)])
-    pixels[1, 0, 0, 0] = torch.nan
+    fine, broken = encoder.preprocess(drawn(1)), encoder.preprocess(drawn(2))
+    broken.tensors["pixel_values"][0, 0, 0, 0] = torch.nan
 
     with pytest.raises(BrokenOutputError):
-        encoder.encode(pixels)
+        encoder.encode([fine, broken])
 
 
 def test_names_as_newer_transformers_save_them_are_read(
@@ -136,11 +138,10 @@ def test_names_as_newer_transformers_save_them_are_read(
     assert "model.vision_tower.embeddings.class_embedding" in names
     other = changed(checkpoint, tmp_path / "other")
     save_file(names, other / "model.safetensors")
-    pixels = encoder.preprocess([drawn(1)])
 
-    [tokens] = ENCODERS.load_encoder(other).encode(pixels)
+    [tokens] = encode(ENCODERS.load_encoder(other), drawn(1))
 
-    assert torch.equal(tokens, encoder.encode(pixels)[0])
+    assert torch.equal(tokens, encode(encoder, drawn(1))[0])
 
 
 @pytest.mark.parametrize("layer", [-1, 4])
@@ -148,14 +149,14 @@ def test_another_layer_may_feed_the_projector(checkpoint: Path, tmp_path: Path, 
     other = changed(checkpoint, tmp_path / "other", vision_feature_layer=layer)
     model: Any = LlavaForConditionalGeneration.from_pretrained(other, dtype=torch.float32)
     encoder = ENCODERS.load_encoder(other)
-    pixels = encoder.preprocess([drawn(1)])
+    pixels = encoder.preprocess(drawn(1)).tensors["pixel_values"]
 
     with torch.inference_mode():
         expected = model.get_image_features(
             pixels, vision_feature_layer=layer, vision_feature_select_strategy="default"
         ).pooler_output[0]
 
-    assert_same_but_for_rounding(encoder.encode(pixels)[0], expected)
+    assert_same_but_for_rounding(encode(encoder, drawn(1))[0], expected)
 
 
 def test_several_layers_at_once_are_refused(checkpoint: Path, tmp_path: Path) -> None:

@@ -125,7 +125,8 @@ def test_the_wheel_holds_every_package_and_the_generated_code(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    "command", ["--version", "config check --config configs/local.yaml", "chat --help"]
+    "command",
+    ["--version", "config check --config configs/local.yaml", "chat --help", "models --json"],
 )
 def test_commands_that_need_no_engine_run_without_its_packages(command: str) -> None:
     code = (

@@ -90,7 +90,7 @@ class FakeFetcher:
         self.num_fetching = 0
         self.urls: list[str] = []
 
-    async def fetch(self, url: str, *, param: str, budget: object) -> bytes:
+    async def fetch(self, url: str, *, param: str, budget: object, kind: str = "image") -> bytes:
         self.urls.append(url)
         self.num_fetching += 1
         try:
@@ -102,11 +102,21 @@ class FakeFetcher:
 
 
 class FakePlaceholders:
+    takes_video = False
+
     def num_visual_tokens(self, width: int, height: int) -> int:
         return width * height
 
-    def part(self, num_visual_tokens: int) -> dict[str, Any]:
-        return {"type": "image_embeds", "image_embeds": f"{num_visual_tokens} visual tokens"}
+    def num_clip_tokens(self, width: int, height: int, num_frames: int, frames_per_s: float) -> int:
+        return width * height * num_frames
+
+    def part(self, kind: str, num_visual_tokens: int) -> dict[str, Any]:
+        key = f"{kind}_embeds"
+        return {"type": key, key: f"{num_visual_tokens} visual tokens"}
+
+
+class WithVideo(FakePlaceholders):
+    takes_video = True
 
 
 class Server:

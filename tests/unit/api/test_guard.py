@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 
+from saccade.encoders.base import UnsupportedSizeError
 from saccade.scheduler.placement import Placement
 from saccade.serving.gateway.context import pinned_placement
 from tests.unit.api.exchange import Exchange
@@ -11,8 +12,10 @@ from tests.unit.api.guarding import (
     COMPLETIONS,
     STREAM_START,
     TOKENIZE,
+    FakePlaceholders,
     Inner,
     Server,
+    WithVideo,
     about,
     say,
     text,
@@ -216,6 +219,36 @@ async def test_pictures_count_in_tokenization_too() -> None:
     server = Server()
     assert (await server.send(about("http://a/12x8"), TOKENIZE)).status == 200
     assert "96 visual tokens" in str(server.inner.bodies)
+
+
+async def test_frames_become_the_placeholder_of_a_clip() -> None:
+    server = Server(placeholders=WithVideo())
+    clip = {"type": "video", "video": ["http://a/6x4"] * 3, "fps": 2}
+    picture = {"type": "image_url", "image_url": {"url": "http://a/12x8"}}
+    exchange = await server.send(text([clip, picture]))
+    assert server.inner.bodies[0]["messages"][0]["content"] == [
+        {"type": "video_embeds", "video_embeds": "72 visual tokens"},
+        {"type": "image_embeds", "image_embeds": "96 visual tokens"},
+    ]
+    assert exchange.json["usage"]["visual_tokens"] == 72 + 96
+    assert [one.picture.kind for one in server.inner.contexts[0].pictures] == ["video", "image"]
+
+
+async def test_frames_of_different_sizes_are_no_clip() -> None:
+    server = Server(placeholders=WithVideo())
+    clip = {"type": "video", "video": ["http://a/6x4", "http://a/12x8"]}
+    assert error_of(await server.send(text([clip]))) == (
+        400, "invalid_video", "messages[0].content[0]",
+    )  # fmt: skip
+
+
+async def test_a_size_that_the_model_cannot_take_is_the_clients_error() -> None:
+    class Narrow(FakePlaceholders):
+        def num_visual_tokens(self, width: int, height: int) -> int:
+            raise UnsupportedSizeError("too narrow")
+
+    exchange = await Server(placeholders=Narrow()).send(about("http://a/12x8"))
+    assert error_of(exchange) == (400, "unsupported_image_size", "messages[0].content[1]")
 
 
 async def test_without_an_encode_instance_pictures_are_refused() -> None:

@@ -16,7 +16,7 @@ from saccade.serving.gateway.dispatch import Answer, Dispatcher
 from saccade.serving.gateway.instances import Encoded, Instance, InstanceError, Instances
 from saccade.serving.gateway.metrics import GatewayMetrics
 from saccade.serving.media.inspect import PictureHeader
-from saccade.serving.media.load import Picture
+from saccade.serving.media.load import Media, Picture
 from saccade.serving.media.parts import PicturePart
 from saccade.serving.transport.instance_pb2 import GenerateChunk, GenerateRequest, Prompt
 
@@ -127,10 +127,10 @@ class FakeInstance:
         self.seen: list[tuple[str, Sequence[Any]]] = []
         """(answer key, visual tokens) of each prefill and generate."""
 
-    async def encode(self, data: bytes, param: str) -> Encoded:
+    async def encode(self, picture: Media) -> Encoded:
         self._call("encode")
         await self.world.step("encoding")
-        return Encoded(f"tokens of {param}", self.world.script.num_visual_tokens, 2.0, 3.0)
+        return Encoded(f"tokens of {picture.param}", self.world.script.num_visual_tokens, 2.0, 3.0)
 
     async def stage_visual_tokens(self, request_key: str, references: Sequence[Any]) -> None:
         self._call("stage")

@@ -7,6 +7,7 @@ from saccade.scheduler.placement import Placement
 from saccade.serving.errors import InternalError, InvalidRequestError, OverloadedError
 from saccade.serving.gateway.context import RequestContext
 from saccade.serving.gateway.instances import Encoded
+from saccade.serving.media.load import Media
 from tests.unit.gateway.fakes import (
     NUM_VISUAL_TOKENS,
     SPLIT,
@@ -146,8 +147,8 @@ async def test_a_wrong_number_of_visual_tokens_is_an_error_before_any_llm_is_bot
 
 async def test_a_picture_that_cannot_be_decoded_is_the_clients_error() -> None:
     class Refusing(FakeInstance):
-        async def encode(self, data: bytes, param: str) -> Encoded:
-            raise InvalidRequestError("broken", param=param)
+        async def encode(self, picture: Media) -> Encoded:
+            raise InvalidRequestError("broken", param=picture.param)
 
     cluster = Cluster()
     cluster.instances["encode-0"].client = Refusing("encode-0", cluster.world)

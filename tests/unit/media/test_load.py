@@ -8,7 +8,7 @@ from saccade.serving.config.media import MediaConfig
 from saccade.serving.errors import ClientError
 from saccade.serving.media.fetch import MediaFetcher
 from saccade.serving.media.inspect import content_hash
-from saccade.serving.media.load import Picture, load_pictures
+from saccade.serving.media.load import Media, load_media
 from tests.unit.media.pictures import exif, picture
 from tests.unit.media.server import PictureServer, response
 
@@ -29,10 +29,10 @@ def asking(*urls: str) -> list[dict[str, Any]]:
     return [{"role": "user", "content": [{"type": "text", "text": "What is it?"}, *parts]}]
 
 
-async def load(messages: object, config: MediaConfig | None = None) -> list[Picture]:
+async def load(messages: object, config: MediaConfig | None = None) -> list[Media]:
     config = config or settings()
     async with MediaFetcher(config) as fetcher:
-        return await load_pictures(messages, fetcher, config)
+        return await load_media(messages, fetcher, config)
 
 
 async def refusal(messages: object, config: MediaConfig | None = None) -> ClientError:

@@ -8,7 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from saccade.serving.errors import ClientError, InvalidRequestError
-from saccade.serving.media.parts import PicturePart, find_pictures, replace_parts
+from saccade.serving.media.parts import (
+    ClipPart,
+    MediaLimits,
+    MediaPart,
+    PicturePart,
+    find_media,
+    replace_parts,
+)
+from saccade.serving.media.sampling import Sampling
 
 TEXT = {"type": "text", "text": "What is it?"}
 
@@ -19,6 +27,11 @@ def image(url: Any = "data:,", **more: Any) -> dict[str, Any]:
 
 def user(*parts: Any, role: str = "user") -> dict[str, Any]:
     return {"role": role, "content": list(parts)}
+
+
+def find_pictures(messages: object, max_images: int) -> list[MediaPart]:
+    """Where no clips are served."""
+    return find_media(messages, MediaLimits(max_images))
 
 
 def refused(messages: object, max_images: int = 8) -> InvalidRequestError:
@@ -206,3 +219,54 @@ def test_any_json_gives_pictures_or_a_client_error(messages: Any) -> None:
             ours = replace_parts(messages, [(picture, {"ours": 1}) for picture in pictures])
             assert find_pictures(ours, 2) == []
     assert repr(messages) == repr(before)
+
+
+WITH_CLIPS = MediaLimits(max_images=2, max_videos=1, max_frames=3)
+
+
+def clip(url: Any = "data:,", **more: Any) -> dict[str, Any]:
+    return {"type": "video_url", "video_url": {"url": url, **more}}
+
+
+def test_clips_are_found_where_they_are_served() -> None:
+    messages = [user(image("a"), clip("b", fps=2, max_frames=8), TEXT)]
+    picture, found = find_media(messages, WITH_CLIPS)
+    assert picture == PicturePart("messages[0].content[0]", "a", 0, 0)
+    assert found == ClipPart(
+        "messages[0].content[1]", ("b",), True, Sampling(2.0, 8), message_index=0, part_index=1
+    )
+
+
+def test_a_clip_may_be_a_list_of_frames() -> None:
+    part = {"type": "video", "video": ["a", "b"], "fps": 0.5}
+    [found] = find_media([user(part)], WITH_CLIPS)
+    assert found == ClipPart("messages[0].content[0]", ("a", "b"), False, Sampling(0.5), 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("part", "where"),
+    [
+        (clip(None), "video_url.url"),
+        (clip("u", fps=0), "video_url.fps"),
+        (clip("u", fps="2"), "video_url.fps"),
+        (clip("u", fps=True), "video_url.fps"),
+        (clip("u", fps=float("nan")), "video_url.fps"),
+        (clip("u", max_frames=1.5), "video_url.max_frames"),
+        (clip("u", max_frames=0), "video_url.max_frames"),
+        ({"type": "video", "video": []}, "video"),
+        ({"type": "video", "video": "a"}, "video"),
+        ({"type": "video", "video": ["a"] * 4}, "video"),
+        ({"type": "video", "video": ["a", 3]}, "video[1]"),
+        ({"type": "video_url"}, "video_url"),
+    ],
+)
+def test_malformed_clips_are_refused_with_their_place(part: dict[str, Any], where: str) -> None:
+    with pytest.raises(InvalidRequestError) as caught:
+        find_media([user(part)], WITH_CLIPS)
+    assert caught.value.param == f"messages[0].content[0].{where}"
+
+
+def test_more_clips_than_allowed_are_refused() -> None:
+    with pytest.raises(InvalidRequestError) as caught:
+        find_media([user(clip(), TEXT, clip())], WITH_CLIPS)
+    assert (caught.value.code, caught.value.param) == ("too_many_videos", "messages[0].content[2]")

@@ -1,0 +1,54 @@
+"""LLaVA-NeXT (1.6): LLaVA on tiles of any resolution, with a newline after each row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from saccade.encoders.base import Support, VisualLayout
+from saccade.encoders.tiles import best_resolution, tile_resolutions, unpadded_grid
+from saccade.encoders.towers import (
+    TOWER_VIEW,
+    SquareTowerFamily,
+    cut_after_feature_layer,
+    tiles_of_one,
+)
+
+if TYPE_CHECKING:
+    import torch
+
+    from saccade.encoders.checkpoint import CheckpointFiles
+
+
+class LlavaNext(SquareTowerFamily):
+    name = "LLaVA-NeXT"
+    architectures = ("LlavaNextForConditionalGeneration",)
+    support = Support(pictures=True, video=False, exposes=TOWER_VIEW)
+    weights = ("vision_tower.", "multi_modal_projector.", "image_newline")
+    tower = "clip_vision_model"
+
+    def __init__(self, files: CheckpointFiles) -> None:
+        super().__init__(files)
+        self._refuse_strategies_but("default")
+        self._resolutions = tile_resolutions(files, self.tile_size)
+
+    def picture(self, width: int, height: int) -> VisualLayout:
+        tall, wide = best_resolution(width, height, self._resolutions)
+        rows, columns = unpadded_grid(
+            width, height, tall // self.tile_size * self.side, wide // self.tile_size * self.side
+        )
+        return VisualLayout(self.side**2 + rows * (columns + 1))
+
+    def vision_config(self, config: Any) -> None:
+        cut_after_feature_layer(config)
+
+    def tensors(self, kind: str, processed: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        return tiles_of_one(processed)
+
+    def encode(
+        self, model: Any, kind: str, batch: Mapping[str, torch.Tensor]
+    ) -> Sequence[torch.Tensor]:
+        tokens: Sequence[torch.Tensor] = model.get_image_features(
+            batch["pixel_values"], batch["image_sizes"]
+        ).pooler_output
+        return tokens

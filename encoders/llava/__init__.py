@@ -1,1 +1,0 @@
-"""LLaVA-1.5: a CLIP tower, a two-layer projector, one square per picture."""

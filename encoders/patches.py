@@ -1,0 +1,106 @@
+"""What the Qwen-VL families have in common: pictures of any proportions, as a grid of patches."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from saccade.encoders.base import (
+    Family,
+    UnsupportedCheckpointError,
+    UnsupportedSizeError,
+    VisualLayout,
+)
+
+if TYPE_CHECKING:
+    import torch
+
+    from saccade.encoders.checkpoint import CheckpointFiles, Json
+
+# More than this, and the checkpoints' own processors refuse a picture.
+MAX_ASPECT_RATIO = 200
+# Patches to a side of a visual token, in all published checkpoints; placeholders count on it.
+MERGE = 2
+# Of the processors' class, where a checkpoint states none.
+MIN_PIXELS, MAX_PIXELS = 56 * 56, 28 * 28 * 1280
+
+
+class PatchGridFamily(Family):
+    """`merge` x `merge` patches make one visual token; `temporal` frames one step in time."""
+
+    weights = ("visual.",)
+
+    def __init__(self, files: CheckpointFiles) -> None:
+        super().__init__(files)
+        self._patch = files.number("vision", "patch_size")
+        self._merge = files.number("vision", "spatial_merge_size", 2)
+        if self._merge != MERGE:
+            raise UnsupportedCheckpointError(
+                f"spatial_merge_size has to be {MERGE}, not {self._merge}"
+            )
+        self._temporal = files.number("vision", "temporal_patch_size", 2)
+        expected = {
+            "patch_size": self._patch,
+            "merge_size": self._merge,
+            "temporal_patch_size": self._temporal,
+        }
+        for name, value in expected.items():
+            stated = files.image_processor.get(name, value)
+            if stated != value:
+                raise UnsupportedCheckpointError(
+                    f"the image processor's {name} is {stated}, the vision tower's is {value}"
+                )
+        self._limits = _pixel_limits(files.image_processor)
+        self._video_limits = _pixel_limits(files.video_processor)
+
+    @property
+    def uses_grid_positions(self) -> bool:
+        return True
+
+    def picture(self, width: int, height: int) -> VisualLayout:
+        rows, columns = self._grid(width, height, self._limits)
+        return VisualLayout(rows * columns, (1, rows, columns))
+
+    def tensors(self, kind: str, processed: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        if kind == "video":
+            return {
+                "pixel_values": processed["pixel_values_videos"],
+                "grid": processed["video_grid_thw"],
+            }
+        return {"pixel_values": processed["pixel_values"], "grid": processed["image_grid_thw"]}
+
+    def _clip_grid(self, width: int, height: int, num_frames: int) -> tuple[int, int, int]:
+        rows, columns = self._grid(width, height, self._video_limits)
+        return math.ceil(num_frames / self._temporal), rows, columns
+
+    def _grid(self, width: int, height: int, limits: tuple[int, int]) -> tuple[int, int]:
+        """Rows and columns of visual tokens, rounded as the processors do."""
+        if max(width, height) / min(width, height) > MAX_ASPECT_RATIO:
+            raise UnsupportedSizeError(
+                f"a picture of {width} x {height} is more than {MAX_ASPECT_RATIO} times as long "
+                "as it is wide"
+            )
+        cell = self._patch * self._merge
+        least, most = limits
+        rows, columns = round(height / cell), round(width / cell)
+        if rows * columns * cell**2 > most:
+            shrink = math.sqrt(height * width / most)
+            rows = max(1, math.floor(height / shrink / cell))
+            columns = max(1, math.floor(width / shrink / cell))
+        elif rows * columns * cell**2 < least:
+            grow = math.sqrt(least / (height * width))
+            rows, columns = math.ceil(height * grow / cell), math.ceil(width * grow / cell)
+        return rows, columns
+
+
+def _pixel_limits(processor: Json) -> tuple[int, int]:
+    """Fewest and most pixels of a picture after resizing."""
+    size: Mapping[str, Any] = processor.get("size") or {}
+    least = processor.get("min_pixels") or size.get("shortest_edge") or MIN_PIXELS
+    most = processor.get("max_pixels") or size.get("longest_edge") or MAX_PIXELS
+    if not (isinstance(least, int) and isinstance(most, int) and 0 < least <= most):
+        raise UnsupportedCheckpointError(
+            f"the processor's limits in pixels are of no use: at least {least}, at most {most}"
+        )
+    return least, most

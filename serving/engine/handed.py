@@ -1,0 +1,144 @@
+"""The form in which visual tokens enter an engine, and the check that comes before.
+
+Nothing unchecked may reach an engine: a wrong shape or position kills its process, and NaN passes
+without a word. No client can cause any of it, so it is a failure of ours.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import torch
+from vllm.inputs import EngineInput, MultiModalInput, TokensInput
+from vllm.multimodal.inputs import (
+    MultiModalBatchedField,
+    MultiModalFieldElem,
+    MultiModalKwargsItem,
+    MultiModalKwargsItems,
+    PlaceholderRange,
+)
+
+from saccade.encoders.base import Family, VisualTokens
+from saccade.serving.transport.instance_pb2 import Prompt
+
+VISUAL_TOKENS = "visual_tokens"
+POSITIONS = "visual_positions"
+EXTENT = "visual_extent"
+
+
+class BadHandOverError(Exception):
+    """Visual tokens that the engine would not survive, or would take for others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Receiver:
+    """What an engine expects."""
+
+    family: Family
+    dtype: torch.dtype
+    max_positions: int
+    """How far text may stand from the beginning, in a model that takes positions."""
+    takes_positions: bool
+    """Whether it rotates by positions that are given, or counts for itself."""
+
+    @classmethod
+    def of(cls, family: Family, model_config: Any) -> Self:
+        """From vLLM's configuration of the model."""
+        limit = getattr(model_config.hf_text_config, "max_position_embeddings", None)
+        positions = int(limit or model_config.max_model_len)
+        return cls(family, model_config.dtype, positions, bool(model_config.uses_mrope))
+
+
+def engine_input(
+    prompt: Prompt, visual_tokens: Sequence[VisualTokens], receiver: Receiver
+) -> EngineInput:
+    """A prompt with its pictures and clips, as vLLM's engines take it.
+
+    Raises `BadHandOverError`.
+    """
+    token_ids = list(prompt.token_ids)
+    spans = list(prompt.visual_spans)
+    check_handed([span.num_tokens for span in spans], visual_tokens, receiver, len(token_ids))
+    if not spans:
+        text = TokensInput(type="token", prompt_token_ids=token_ids)
+        if prompt.cache_salt:
+            text["cache_salt"] = prompt.cache_salt
+        return text
+    # Clips too: our models take them as they take pictures.
+    items = MultiModalKwargsItems({"image": [_item(tokens, receiver) for tokens in visual_tokens]})
+    places = [PlaceholderRange(offset=span.offset, length=span.num_tokens) for span in spans]
+    visual = MultiModalInput(
+        type="multimodal",
+        prompt_token_ids=token_ids,
+        mm_kwargs=items,
+        mm_hashes={"image": [span.key for span in spans]},
+        mm_placeholders={"image": places},
+    )
+    if prompt.cache_salt:
+        visual["cache_salt"] = prompt.cache_salt
+    return visual
+
+
+def check_handed(
+    counts: Sequence[int],
+    visual_tokens: Sequence[VisualTokens],
+    receiver: Receiver,
+    num_prompt_tokens: int,
+) -> None:
+    """Compare with what the prompt has room for, picture by picture.
+
+    Raises `BadHandOverError`.
+    """
+    family = receiver.family
+    if len(counts) != len(visual_tokens):
+        raise BadHandOverError(f"{len(visual_tokens)} pictures for {len(counts)} places")
+    for index, (count, tokens) in enumerate(zip(counts, visual_tokens, strict=True)):
+        problem = _embeddings_problem(tokens, count, family) or _positions_problem(tokens, family)
+        if problem:
+            raise BadHandOverError(f"picture {index}: {problem}")
+    if receiver.takes_positions:
+        last = num_prompt_tokens - sum(counts) + sum(tokens.extent for tokens in visual_tokens)
+        if last > receiver.max_positions:
+            raise BadHandOverError(f"position {last}, the model has {receiver.max_positions}")
+
+
+def _item(tokens: VisualTokens, receiver: Receiver) -> MultiModalKwargsItem:
+    """One picture or clip for `serving.engine.models`."""
+    item = {VISUAL_TOKENS: _element(tokens.embeddings.to(receiver.dtype))}
+    if receiver.takes_positions:
+        positions = tokens.positions
+        if positions is None:
+            positions = torch.arange(len(tokens.embeddings))[:, None].expand(-1, 3)
+        item[POSITIONS] = _element(positions.contiguous(), keep_on_cpu=True)
+        item[EXTENT] = _element(torch.tensor(tokens.extent), keep_on_cpu=True)
+    return MultiModalKwargsItem(item)
+
+
+def _embeddings_problem(tokens: VisualTokens, count: int, family: Family) -> str | None:
+    embeddings, expected = tokens.embeddings, (count, family.row_size)
+    if not isinstance(embeddings, torch.Tensor) or not embeddings.is_floating_point():
+        return "visual tokens that are no tensor of floating-point numbers"
+    if tuple(embeddings.shape) != expected:
+        return f"visual tokens of shape {tuple(embeddings.shape)}, {expected} expected"
+    if not bool(torch.isfinite(embeddings).all()):
+        return "visual tokens that are not finite"
+    return None
+
+
+def _positions_problem(tokens: VisualTokens, family: Family) -> str | None:
+    positions = tokens.positions
+    if positions is None and not family.uses_grid_positions:
+        in_order = tokens.extent == len(tokens.embeddings)
+        return None if in_order else f"an extent of {tokens.extent} without positions"
+    if not isinstance(positions, torch.Tensor) or positions.dtype != torch.int64:
+        return "no positions as whole numbers of 64 bits, which the model needs"
+    expected = (len(tokens.embeddings), 3)
+    if tuple(positions.shape) != expected:
+        return f"positions of shape {tuple(positions.shape)}, {expected} expected"
+    if not 0 <= int(positions.min()) <= int(positions.max()) < tokens.extent:
+        return f"positions outside of 0 … {tokens.extent - 1}"
+    return None
+
+
+def _element(data: torch.Tensor, *, keep_on_cpu: bool = False) -> MultiModalFieldElem:
+    return MultiModalFieldElem(data=data, field=MultiModalBatchedField(keep_on_cpu=keep_on_cpu))

@@ -1,0 +1,46 @@
+"""Small video files: each frame has a colour of its own."""
+
+from io import BytesIO
+from typing import Any
+
+import av
+from PIL import Image
+
+COLOURS = ("red", "lime", "blue", "yellow", "magenta", "cyan", "white", "black")
+
+
+def clip_file(
+    num_frames: int = 8,
+    *,
+    fps: int = 4,
+    size: tuple[int, int] = (64, 48),
+    kind: str = "mp4",
+    codec: str = "h264",
+) -> bytes:
+    """One colour a frame, in the order of `COLOURS`, over and over."""
+    file = BytesIO()
+    with av.open(file, "w", format=kind) as container:
+        stream: Any = container.add_stream(codec, rate=fps)
+        stream.width, stream.height = size
+        stream.pix_fmt = "yuv420p"
+        stream.thread_count = 1
+        for index in range(num_frames):
+            image = Image.new("RGB", size, COLOURS[index % len(COLOURS)])
+            for packet in stream.encode(av.VideoFrame.from_image(image)):
+                container.mux(packet)
+        for packet in stream.encode():
+            container.mux(packet)
+    return file.getvalue()
+
+
+def colour_of(frame: Image.Image) -> str:
+    """The nearest of `COLOURS` to a frame's middle."""
+    middle = frame.getpixel((frame.width // 2, frame.height // 2))
+    assert isinstance(middle, tuple)
+
+    def distance(name: str) -> int:
+        other = Image.new("RGB", (1, 1), name).getpixel((0, 0))
+        assert isinstance(other, tuple)
+        return sum((int(a) - int(b)) ** 2 for a, b in zip(middle, other, strict=True))
+
+    return min(COLOURS, key=distance)
