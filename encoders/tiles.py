@@ -49,7 +49,7 @@ def tile_resolutions(files: CheckpointFiles, tile_size: int) -> list[Resolution]
     Raises `UnsupportedCheckpointError` if they are missing or no whole number of tiles, or if the
     processor, which cuts, has others than the model, which counts.
     """
-    listed = files.config.get("image_grid_pinpoints")
+    listed: Any = files.config.get("image_grid_pinpoints")
     if not _is_list_of_pairs(listed):
         raise UnsupportedCheckpointError(
             f"config.json gives no usable image_grid_pinpoints: {listed!r}"

@@ -50,7 +50,9 @@ class Watched:
         q, k = (one.view(split).transpose(1, 2) for one in (queries, keys))  # [B, H, T, D]
         if self.has_summary_token:
             q = q[:, :, :1]
-        weights = (q @ k.transpose(2, 3) / q.shape[-1] ** 0.5).softmax(-1).mean((1, 2))  # [B, T]
+        weights: torch.Tensor = (
+            (q @ k.transpose(2, 3) / q.shape[-1] ** 0.5).softmax(-1).mean((1, 2))
+        )  # [B, T]
         return weights[:, 1:] if self.has_summary_token else weights
 
 

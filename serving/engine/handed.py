@@ -115,7 +115,8 @@ def _item(tokens: VisualTokens, receiver: Receiver) -> MultiModalKwargsItem:
 
 
 def _embeddings_problem(tokens: VisualTokens, count: int, family: Family) -> str | None:
-    embeddings, expected = tokens.embeddings, (count, family.row_size)
+    embeddings: Any = tokens.embeddings  # whatever came from another process
+    expected = (count, family.row_size)
     if not isinstance(embeddings, torch.Tensor) or not embeddings.is_floating_point():
         return "visual tokens that are no tensor of floating-point numbers"
     if tuple(embeddings.shape) != expected:

@@ -8,7 +8,7 @@ for M-RoPE, their positions; everything else is vLLM's, pictures as pixels inclu
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import torch
 from vllm.config import VllmConfig
@@ -45,7 +45,7 @@ class TakesPositions(TakesVisualTokens):
     LLaVA's do where `serving.engine.args.with_positions` is in force.
     """
 
-    supports_mrope = True
+    supports_mrope: ClassVar[Literal[True]] = True
 
     def get_mrope_input_positions(
         self, input_tokens: list[int], mm_features: list[Any]
@@ -122,7 +122,8 @@ class Qwen3VL(TakesPositions, Qwen3VLForConditionalGeneration):
 
     def __init__(self, *, vllm_config: VllmConfig, prefix: str = "") -> None:
         super().__init__(vllm_config=vllm_config, prefix=prefix)
-        levels = self.config.vision_config.deepstack_visual_indexes
+        config: Any = self.config
+        levels = config.vision_config.deepstack_visual_indexes
         if self.use_deepstack or not levels:
             return
         self.use_deepstack = True
@@ -130,6 +131,6 @@ class Qwen3VL(TakesPositions, Qwen3VLForConditionalGeneration):
         self.multiscale_dim = self.visual_dim * len(levels)
         rows = vllm_config.scheduler_config.max_num_batched_tokens
         self.deepstack_input_embeds = [
-            torch.zeros(rows, self.config.text_config.hidden_size) for _ in levels
+            torch.zeros(rows, config.text_config.hidden_size) for _ in levels
         ]
         self.deepstack_input_embeds_num_tokens = 0

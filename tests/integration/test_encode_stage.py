@@ -80,6 +80,8 @@ async def test_visual_tokens_survive_the_way_to_another_process(stage: EncodeSta
     tokens = (await stage.encode(png(drawn(1, SIZES[0])))).visual_tokens
     same = pickle.loads(pickle.dumps(tokens))
     assert torch.equal(same.embeddings, tokens.embeddings)
+    assert same.positions is not None
+    assert tokens.positions is not None
     assert torch.equal(same.positions, tokens.positions)
     assert same.extent == tokens.extent
 

@@ -128,7 +128,9 @@ Positions = Callable[[Unpruned, Any, Any, Any, Case], torch.Tensor]
 _PADS = (TOKEN_ID["<|image_pad|>"], TOKEN_ID["<|video_pad|>"])
 
 
-def counted_over_kept(_: Unpruned, ids: Any, kinds: Any, kept: Any, case: Case) -> torch.Tensor:
+def counted_over_kept(
+    _: Unpruned, ids: Any, kinds: Any, kept: torch.Tensor, case: Case
+) -> torch.Tensor:
     """One by one, and dropped tokens have none."""
     return (kept.long().cumsum(0) - 1).clamp(min=0)[None]
 

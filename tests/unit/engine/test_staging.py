@@ -7,14 +7,14 @@ from saccade.serving.instance.staging import StagedVisualTokens
 from tests.unit.loop_clock import LoopClock
 
 if TYPE_CHECKING:
-    import torch
+    from saccade.encoders.base import VisualTokens
 
 LIFETIME_S = 120.0
 
 
-def visual_tokens(*names: str) -> "Sequence[torch.Tensor]":
+def visual_tokens(*names: str) -> "Sequence[VisualTokens]":
     """What is staged is never looked into."""
-    return cast("Sequence[torch.Tensor]", names)
+    return cast("Sequence[VisualTokens]", names)
 
 
 def take(staged: StagedVisualTokens, request_key: str) -> tuple[object, ...]:

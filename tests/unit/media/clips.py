@@ -26,7 +26,8 @@ def clip_file(
         stream.thread_count = 1
         for index in range(num_frames):
             image = Image.new("RGB", size, COLOURS[index % len(COLOURS)])
-            for packet in stream.encode(av.VideoFrame.from_image(image)):
+            frame: Any = av.VideoFrame
+            for packet in stream.encode(frame.from_image(image)):
                 container.mux(packet)
         for packet in stream.encode():
             container.mux(packet)

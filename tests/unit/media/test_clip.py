@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -52,7 +54,7 @@ def test_other_containers_and_codecs_are_read(kind: str, codec: str) -> None:
     [({"fps": 4}, 8), ({"fps": 0.1}, 1), ({"max_frames": 3}, 3), ({"fps": 60}, 32)],
 )
 def test_a_request_may_ask_for_more_or_fewer_frames(
-    mp4: bytes, asked: dict[str, float], num_frames: int
+    mp4: bytes, asked: dict[str, Any], num_frames: int
 ) -> None:
     assert header(mp4, **asked).num_frames == num_frames
 

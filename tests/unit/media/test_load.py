@@ -8,7 +8,7 @@ from saccade.serving.config.media import MediaConfig
 from saccade.serving.errors import ClientError
 from saccade.serving.media.fetch import MediaFetcher
 from saccade.serving.media.inspect import content_hash
-from saccade.serving.media.load import Media, load_media
+from saccade.serving.media.load import Media, Picture, load_media
 from tests.unit.media.pictures import exif, picture
 from tests.unit.media.server import PictureServer, response
 
@@ -45,7 +45,7 @@ async def test_pictures_are_found_fetched_and_checked_in_order(server: PictureSe
     server.routes["/a.jpg"] = response(JPEG)
     messages = asking(data_url(PNG), server.url("/a.jpg"), base64.b64encode(PNG).decode())
 
-    first, second, third = await load(messages)
+    first, second, third = [p for p in await load(messages) if isinstance(p, Picture)]
 
     assert [p.param for p in (first, second, third)] == [
         f"messages[0].content[{index}]" for index in (1, 2, 3)

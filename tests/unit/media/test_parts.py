@@ -11,7 +11,6 @@ from saccade.serving.errors import ClientError, InvalidRequestError
 from saccade.serving.media.parts import (
     ClipPart,
     MediaLimits,
-    MediaPart,
     PicturePart,
     find_media,
     replace_parts,
@@ -29,9 +28,10 @@ def user(*parts: Any, role: str = "user") -> dict[str, Any]:
     return {"role": role, "content": list(parts)}
 
 
-def find_pictures(messages: object, max_images: int) -> list[MediaPart]:
+def find_pictures(messages: object, max_images: int) -> list[PicturePart]:
     """Where no clips are served."""
-    return find_media(messages, MediaLimits(max_images))
+    found = find_media(messages, MediaLimits(max_images))
+    return [part for part in found if isinstance(part, PicturePart)]
 
 
 def refused(messages: object, max_images: int = 8) -> InvalidRequestError:
