@@ -50,7 +50,7 @@ def tile_resolutions(files: CheckpointFiles, tile_size: int) -> list[Resolution]
     processor, which cuts, has others than the model, which counts.
     """
     listed = files.config.get("image_grid_pinpoints")
-    if not _is_list_of_pairs(listed):
+    if listed is None or not _is_list_of_pairs(listed):
         raise UnsupportedCheckpointError(
             f"config.json gives no usable image_grid_pinpoints: {listed!r}"
         )

@@ -51,7 +51,8 @@ class Watched:
         if self.has_summary_token:
             q = q[:, :, :1]
         weights = (q @ k.transpose(2, 3) / q.shape[-1] ** 0.5).softmax(-1).mean((1, 2))  # [B, T]
-        return weights[:, 1:] if self.has_summary_token else weights
+        received: torch.Tensor = weights[:, 1:] if self.has_summary_token else weights
+        return received
 
 
 @contextmanager

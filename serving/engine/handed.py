@@ -116,8 +116,8 @@ def _item(tokens: VisualTokens, receiver: Receiver) -> MultiModalKwargsItem:
 
 def _embeddings_problem(tokens: VisualTokens, count: int, family: Family) -> str | None:
     embeddings, expected = tokens.embeddings, (count, family.row_size)
-    if not isinstance(embeddings, torch.Tensor) or not embeddings.is_floating_point():
-        return "visual tokens that are no tensor of floating-point numbers"
+    if not embeddings.is_floating_point():
+        return "visual tokens that are no floating-point numbers"
     if tuple(embeddings.shape) != expected:
         return f"visual tokens of shape {tuple(embeddings.shape)}, {expected} expected"
     if not bool(torch.isfinite(embeddings).all()):
