@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 
 MODEL = Path(__file__).parents[2] / "models" / "saccade-tiny"
 MEBIBYTE = 2**20
-ASKED = list(items(STILL_KINDS, 23, seed=7))
+ASKED = list(items(STILL_KINDS, 26, seed=7))
 
 
 @pytest.fixture(scope="module")
