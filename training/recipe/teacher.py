@@ -48,12 +48,11 @@ class Teacher(nn.Module):
         )
         self.blocks = nn.ModuleList(_Residual(width, dilation) for dilation in (1, 2, 1))
 
-    def forward(self, pixels: Tensor, count: int = DEPTHS) -> list[Tensor]:
-        """[B, 3, S, S] -> the first depths, two at least, from local to global, each
-        [B, patches, width of the depth]."""
+    def forward(self, pixels: Tensor) -> list[Tensor]:
+        """[B, 3, S, S] -> every depth, from local to global, each [B, patches, its width]."""
         fine = self.stem(pixels)
         depths = [pixel_unshuffle(fine, 2), self.patches(fine)]
-        for block in self.blocks[: count - 2]:
+        for block in self.blocks:
             depths.append(block(depths[-1]))
         return [seen.flatten(2).transpose(1, 2) for seen in depths]
 
