@@ -87,8 +87,9 @@ class LanguageTask:
 
     def loss(self, batch: LanguageBatch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         logits, labels = self.answers(batch)
-        loss = cross_entropy(logits, labels)
-        return loss, {}
+        weights = answer_weights(batch.sequences)
+        each = cross_entropy(logits, labels, reduction="none")
+        return (each * weights).sum() / weights.sum(), {}
 
     def answers(self, batch: LanguageBatch) -> tuple[Tensor, Tensor]:
         """Logits of every token that is to be said, [N, vocabulary], and what it should be."""
@@ -186,3 +187,13 @@ class LanguageTask:
             pictures=torch.stack(pictures) if pictures else nothing,
             sequences=self._composer.sequences(rows),
         )
+
+
+def answer_weights(sequences: Sequences) -> Tensor:
+    """Of every token that is to be said, [N]: an answer of n tokens weighs √n in all, so that one
+    description does not drown a dozen answers of a word."""
+    said = sequences.labels != IGNORED
+    rows = said.nonzero()[:, 0]
+    answers = rows * (int(sequences.questions.max()) + 1) + sequences.questions[said]
+    _, of_answer, lengths = torch.unique(answers, return_inverse=True, return_counts=True)
+    return lengths[of_answer].float().rsqrt()

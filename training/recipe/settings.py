@@ -61,21 +61,30 @@ class TeacherStage(_Stage):
     stage: Literal["teacher"]
 
 
-class ContrastiveStage(_Stage):
+class _TowersStage(_Stage):
+    caption_weight: Annotated[float, Field(ge=0)] = 1.0
+    """Of the contrastive loss between pictures and captions."""
+    patch_weight: Annotated[float, Field(ge=0)] = 1.0
+    """Of the losses of the heads that read single patches; they are thrown away afterwards."""
+    region_weight: Annotated[float, Field(ge=0)] = 0.5
+    """Of the contrastive loss between an object's patches and its name."""
+
+
+class ContrastiveStage(_TowersStage):
     """The tower imitates the teacher, and learns with a text tower what captions mean."""
 
     stage: Literal["contrastive"]
-    caption_weight: Annotated[float, Field(ge=0)] = 1.0
-    """Of the contrastive loss between pictures and captions."""
     imitation_weight: Annotated[float, Field(ge=0)] = 1.0
     """Of the distance to what the teacher makes of a patch."""
     grow_every: NonNegativeInt = 0
     """Steps after which another layer of the tower joins. The tower begins with as many as imitate
     the teacher's first two depths, and only imitates until all depths are there; 0: all at once."""
-    patch_weight: Annotated[float, Field(ge=0)] = 1.0
-    """Of the losses of the heads that read single patches; they are thrown away afterwards."""
-    region_weight: Annotated[float, Field(ge=0)] = 0.5
-    """Of the contrastive loss between an object's patches and its name."""
+
+
+class RefinementStage(_TowersStage):
+    """Both towers go on without the teacher; the language model stays as it is."""
+
+    stage: Literal["refinement"]
 
 
 class Mixture(_Section):
@@ -103,7 +112,7 @@ class LanguageStage(_Stage):
     """Numbers of frames, one of which is drawn for each clip."""
 
 
-Stage = TeacherStage | ContrastiveStage | LanguageStage
+Stage = TeacherStage | ContrastiveStage | RefinementStage | LanguageStage
 
 
 class _File(BaseModel):

@@ -13,11 +13,13 @@ from saccade.training.recipe.model import TinyModel, load_weights, save_weights
 from saccade.training.recipe.settings import (
     ContrastiveStage,
     RecipeError,
+    RefinementStage,
     Stage,
     TeacherStage,
     load_stage,
 )
 from saccade.training.recipe.teacher import TeacherTask, load_teacher, save_teacher
+from saccade.training.recipe.towers import TowersTask
 
 WEIGHTS = "checkpoint"
 
@@ -61,4 +63,6 @@ def _task(model: TinyModel, settings: Stage, start: Path | None) -> Task:
         teacher = load_teacher(model.architecture.vision, start).to(model.device)
         return ContrastiveTask(model, settings, teacher)
     load_weights(model, start)
+    if isinstance(settings, RefinementStage):
+        return TowersTask(model, settings)
     return LanguageTask(model, settings)
