@@ -74,7 +74,14 @@ class LanguageTask:
             count = max(1, round(size * 2 / frames))
             first = number * size
             examples = [
-                clip(Split.TRAIN, settings.seed, first + i, num_frames=frames) for i in range(count)
+                clip(
+                    Split.TRAIN,
+                    settings.seed,
+                    first + i,
+                    num_frames=frames,
+                    num_questions=settings.questions_per_clip,
+                )
+                for i in range(count)
             ]
             return self._batch(examples, [self._row(rng, e) for e in examples])
         chats = sum(rng.random() < settings.mixture.chat for _ in range(size))

@@ -107,6 +107,7 @@ class LanguageStage(_Stage):
     one another: each is answered as if it were the only one."""
     pictures_last_ratio: Share = 0.0
     """Of pictures, of whose questions two are asked before the picture, one by one."""
+    questions_per_clip: PositiveInt = 8
     mixture: Mixture = Mixture()
     clip_frames: tuple[PositiveInt, ...] = (8,)
     """Numbers of frames, one of which is drawn for each clip."""

@@ -79,12 +79,23 @@ def test_answers_are_one_lower_case_word_or_number(kind: str) -> None:
 @pytest.mark.parametrize("kind", CLIP_KINDS)
 def test_a_clip_has_eight_frames_of_one_size_and_a_word_for_an_answer(kind: str) -> None:
     for index in range(10):
-        example = clip(Split.HELD_OUT, 1, index, (kind,))
+        example = clip(Split.HELD_OUT, 1, index, (kind,), num_questions=3)
         assert len(example.pictures) == 8
         assert len({picture.size for picture in example.pictures}) == 1
+        assert [q.kind for q in example.questions] == [kind] * 3
         for question in example.questions:
-            assert question.kind == kind
             assert re.fullmatch(r"[a-z]+", question.answer)
+
+
+@given(index=indexes, kind=st.sampled_from(CLIP_KINDS), more=st.integers(2, 12))
+@settings(max_examples=20)
+def test_more_questions_about_a_clip_leave_the_first_ones(index: int, kind: str, more: int) -> None:
+    one = clip(Split.TRAIN, 1, index, (kind,), num_frames=3)
+    many = clip(Split.TRAIN, 1, index, (kind,), num_frames=3, num_questions=more)
+    assert len(one.questions) == 1
+    assert many.questions[0] == one.questions[0]
+    assert many.scenes == one.scenes
+    assert len({q.text for q in many.questions}) == len(many.questions) <= more
 
 
 @given(index=indexes)
@@ -158,7 +169,7 @@ def test_what_appears_was_not_there_before() -> None:
 
 def test_order_follows_the_frames() -> None:
     for index in range(100):
-        example = clip(Split.TRAIN, 0, index, ("order",))
+        example = clip(Split.TRAIN, 0, index, ("order",), num_questions=4)
         if len({o.shape for o in example.scenes[-1].objects}) < len(example.scenes[-1].objects):
             continue
         since = {
