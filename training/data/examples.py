@@ -53,8 +53,8 @@ def still(
 ) -> Example:
     """A picture with `num_questions` different questions, of kinds drawn from `kinds`.
 
-    "description" is a kind too. With `all_of`, the kinds come round in turn, beginning with that
-    of this index, so that a test has as many of each.
+    The kinds of `MORE_KINDS` can be asked too. With `all_of`, the kinds come round in turn,
+    beginning with that of this index, so that a test has as many of each.
     """
     rng = _rng(split, seed, "still", index)
     while True:

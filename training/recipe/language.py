@@ -85,7 +85,17 @@ class LanguageTask:
             ]
             return self._batch(examples, [self._row(rng, e) for e in examples])
         chats = sum(rng.random() < settings.mixture.chat for _ in range(size))
-        examples = [self._still(number * size + i) for i in range(size - chats)]
+        kinds = settings.kinds_at(number)
+        examples = [
+            still(
+                Split.TRAIN,
+                settings.seed,
+                number * size + i,
+                kinds,
+                settings.questions_per_picture,
+            )
+            for i in range(size - chats)
+        ]
         examples += [
             text_only(Split.TRAIN, settings.seed, number * size + i, settings.questions_per_picture)
             for i in range(chats)
@@ -163,12 +173,6 @@ class LanguageTask:
             question = int(batch.sequences.questions[row, place])
             rights[row][question] = rights[row].get(question, True) and right
         return rights
-
-    def _still(self, index: int) -> Example:
-        settings = self.settings
-        return still(
-            Split.TRAIN, settings.seed, index, settings.kinds, settings.questions_per_picture
-        )
 
     def _row(self, rng: Random, example: Example) -> Row:
         system, count = some_system_prompt(rng), len(example.pictures)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from saccade.training.data import (
     CLIP_KINDS,
+    MORE_KINDS,
     STILL_KINDS,
     Example,
     Split,
@@ -49,7 +50,7 @@ def test_splits_seeds_and_indexes_differ() -> None:
 @given(index=indexes)
 @settings(max_examples=60)
 def test_training_neither_shows_nor_names_a_held_out_pair(index: int) -> None:
-    example = still(Split.TRAIN, 0, index, (*STILL_KINDS, "description"), num_questions=8)
+    example = still(Split.TRAIN, 0, index, (*STILL_KINDS, *MORE_KINDS), num_questions=8)
     assert not any(o.held_out for o in example.scenes[0].objects)
     for question in example.questions:
         assert not _held_out_pairs_named(question.text)
@@ -96,6 +97,22 @@ def test_more_questions_about_a_clip_leave_the_first_ones(index: int, kind: str,
     assert many.questions[0] == one.questions[0]
     assert many.scenes == one.scenes
     assert len({q.text for q in many.questions}) == len(many.questions) <= more
+
+
+def test_halves_are_those_of_the_picture() -> None:
+    halves = {
+        "left": ("x", True),
+        "right": ("x", False),
+        "top": ("y", True),
+        "bottom": ("y", False),
+    }
+    for index in range(40):
+        example = still(Split.TRAIN, 0, index, ("half",))
+        (scene,), (question,) = example.scenes, example.questions
+        axis, is_lower = halves[question.answer]
+        middle = (scene.width if axis == "x" else scene.height) / 2
+        there = [o for o in scene.objects if (getattr(o, axis) < middle) == is_lower]
+        assert any(o.shape in question.text or "object" in question.text for o in there), question
 
 
 @given(index=indexes)
