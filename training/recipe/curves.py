@@ -8,8 +8,11 @@ from saccade.training.recipe.log import read_log
 
 def draw_curves(log: Path, picture: Path) -> None:
     """Losses on the left, on a logarithmic scale; scores on held-out pictures on the right."""
+    from cycler import cycler
+    from matplotlib import colormaps
     from matplotlib.figure import Figure
 
+    styles = cycler(linestyle=["-", "--"]) * cycler(color=colormaps["tab10"].colors)
     curves: dict[str, list[tuple[int, float]]] = defaultdict(list)
     for entry in read_log(log):
         for name, value in entry.items():
@@ -17,6 +20,8 @@ def draw_curves(log: Path, picture: Path) -> None:
                 curves[name].append((entry["step"], value))
     figure = Figure(figsize=(12, 4.5), layout="constrained")
     losses, scores = figure.subplots(1, 2)
+    for axis in (losses, scores):
+        axis.set_prop_cycle(styles)
     for name, points in curves.items():
         measured = name.startswith("held-out ")
         axis = scores if measured else losses

@@ -33,6 +33,9 @@ class Schedule(_Section):
     """AdamW's."""
     matrix_learning_rate: Annotated[float, Field(gt=0)] | None = None
     """Muon's, which then trains the matrices inside layers."""
+    projector_learning_rate: Annotated[float, Field(gt=0)] | None = None
+    """AdamW's for the projector, if it is another one: a tower's features are so long that small
+    steps go far."""
     warmup_ratio: Share = 0.03
     final_ratio: Share = 0.05
     """Of the learning rate, at the last step."""
