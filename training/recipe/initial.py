@@ -36,7 +36,7 @@ LEAST_FEATURE_VARIANCE_RATIO = 0.01
 NEARLY_LINEAR = 0.25
 """Of inputs to GELU, their deviation with which little of them is bent away."""
 
-VISUAL_TOKEN_STD = 0.2
+VISUAL_TOKEN_STD = 2.0
 
 
 def initialise(model: TinyModel) -> None:
