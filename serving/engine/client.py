@@ -23,7 +23,7 @@ from saccade.serving.engine.codec import decode_logprobs, decode_value, encode_s
 from saccade.serving.errors import InternalError, InvalidRequestError, NotFoundError, SaccadeError
 from saccade.serving.gateway.context import RequestContext, current_request
 from saccade.serving.gateway.dispatch import Answer, Dispatcher
-from saccade.serving.gateway.keys import cache_salt, visual_key
+from saccade.serving.caches.keys import cache_salt, visual_key
 from saccade.serving.transport.instance_pb2 import GenerateChunk, Prompt, VisualSpan
 
 

@@ -1,7 +1,7 @@
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from saccade.serving.gateway.keys import cache_salt, visual_key
+from saccade.serving.caches.keys import cache_salt, visual_key
 
 # Few characters, so that moving one over a boundary between parts is likely.
 texts = st.text("ab\0", max_size=3)
