@@ -24,7 +24,7 @@ from saccade.encoders.base import (
 )
 from saccade.encoders.positions import grid_extent, grid_positions
 from saccade.encoders.views import TowerView, watching
-from saccade.encoders.weights import read_tensors, tensor_names
+from saccade.encoders.weights import read_tensors, vision_prefixes
 
 
 class TransformersEncoder(VisionEncoder):
@@ -145,13 +145,10 @@ def _empty_model(checkpoint: Path, family: Family, dtype: torch.dtype) -> Any:
 
 
 def _fill(model: Any, checkpoint: Path, family: Family) -> None:
-    # Hub checkpoints have bare names, or they begin with "model." as transformers saves them.
-    names = list(tensor_names(checkpoint))
-    saved = tuple(f"model.{prefix}" for prefix in family.weights)
-    root = "model." if any(name.startswith(saved) for name in names) else ""
+    root, prefixes = vision_prefixes(checkpoint, family.weights)
     tensors = {
         _name_in_model(name.removeprefix(root)): tensor
-        for name, tensor in read_tensors(checkpoint, [root + p for p in family.weights]).items()
+        for name, tensor in read_tensors(checkpoint, prefixes).items()
     }
     expected = model.state_dict()
     try:

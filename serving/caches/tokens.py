@@ -53,5 +53,5 @@ def content_of(prepared: "Prepared") -> bytes:
     parts = [repr((prepared.kind, prepared.layout)).encode()]
     for name, tensor in sorted(prepared.tensors.items()):
         parts.append(repr((name, tuple(tensor.shape), str(tensor.dtype))).encode())
-        parts.append(tensor.contiguous().view(torch.uint8).numpy().tobytes())
+        parts.append(tensor.contiguous().view(-1).view(torch.uint8).numpy().tobytes())
     return b"\0".join(parts)
