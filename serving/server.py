@@ -22,6 +22,7 @@ from saccade.serving.gateway.context import STAGES
 from saccade.serving.gateway.dispatch import Dispatcher
 from saccade.serving.gateway.instances import Instances
 from saccade.serving.gateway.metrics import GatewayMetrics
+from saccade.serving.gateway.visual import VisualTokenSource
 from saccade.serving.media.fetch import MediaFetcher
 from saccade.serving.routes import routes
 from saccade.serving.warmup import WarmUpError, warm_up
@@ -49,8 +50,16 @@ class Gateway:
         self._cluster = Cluster(settings, self._instances, self._metrics.on_check)
         stages = STAGES if settings.serves_pictures else STAGES[2:]
         self._readiness = Readiness(self._instances, stages)
+        timeout_s = settings.cluster.stage_timeout_s
+        self._visual = VisualTokenSource(
+            self._instances,
+            self._metrics,
+            settings.visual_cache,
+            model=str(settings.model.path),
+            stage_timeout_s=timeout_s,
+        )
         self._dispatcher = Dispatcher(
-            self._instances, self._metrics, stage_timeout_s=settings.cluster.stage_timeout_s
+            self._instances, self._metrics, self._visual, stage_timeout_s=timeout_s
         )
 
     async def run(
@@ -123,7 +132,7 @@ class Gateway:
             is_ready=self._readiness.ready,
         )
         self._note("gateway", "ready")
-        table = routes(app, guard, tenants, self._readiness, self._metrics)
+        table = routes(app, guard, tenants, self._readiness, self._metrics, self._visual)
         return Edge(table, lifespan=app, metrics=self._metrics)
 
     def _load_engine_client(self) -> "tuple[GatewayEngineClient, Placeholders | None]":

@@ -5,6 +5,8 @@ from typing import Literal
 
 Tier = Literal["shared", "memory", "disk"]
 TIERS: tuple[Tier, ...] = ("shared", "memory", "disk")
+Source = Tier | Literal["encoded", "joined"]
+"""Where visual tokens came from: a tier, the encoder, or the same work under way for another."""
 
 
 @dataclass(frozen=True, slots=True)

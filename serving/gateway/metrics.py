@@ -1,5 +1,7 @@
 """What the gateway counts. One registry, handed in; nothing global."""
 
+from typing import TYPE_CHECKING
+
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -7,6 +9,11 @@ from prometheus_client import (
     Histogram,
     disable_created_metrics,
 )
+
+from saccade.serving.gateway.visual_metrics import VisualCacheMetrics
+
+if TYPE_CHECKING:
+    from saccade.serving.instance.actor import InstanceCheck
 
 # A second series for each counter that nobody asks for.
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -69,10 +76,11 @@ class GatewayMetrics:
         )
         self.visual_tokens = Counter(
             "saccade_visual_tokens",
-            "Visual tokens from the encoder (in), and given to the LLM (kept).",
+            "Visual tokens of pictures, encoded or from a cache (in), and given to the LLM (kept).",
             ["stage"],
             registry=registry,
         )
+        self.visual_cache = VisualCacheMetrics(registry)
         self.prompt_tokens = Counter(
             "saccade_prompt_tokens", "Tokens of prompts, as the LLM saw them.", registry=registry
         )
@@ -91,7 +99,9 @@ class GatewayMetrics:
         for stage in ("in", "kept"):
             self.visual_tokens.labels(stage)
 
-    def on_check(self, instance: str, up: bool, num_unfinished: int) -> None:
-        """What the latest check of an instance has found."""
-        self.instance_up.labels(instance).set(up)
+    def on_check(self, instance: str, check: "InstanceCheck | None") -> None:
+        """What the latest check of an instance has found; None: it does not answer."""
+        self.instance_up.labels(instance).set(check is not None)
+        num_unfinished = 0 if check is None else check.num_unfinished
         self.instance_unfinished.labels(instance).set(num_unfinished)
+        self.visual_cache.report(instance, {} if check is None else check.visual_cache)

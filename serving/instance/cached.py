@@ -2,19 +2,15 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 from saccade.encoders.base import Prepared, VisualTokens
 from saccade.serving.caches.flight import SingleFlight
 from saccade.serving.caches.keys import PictureId, bytes_key, pixels_key
-from saccade.serving.caches.stats import Tier
+from saccade.serving.caches.stats import Source, Tier, TierStats
 from saccade.serving.caches.tokens import content_of
 from saccade.serving.caches.visual import Found, VisualTokenCache
 from saccade.serving.instance.encoding import EncodedPicture, EncodeStage
 from saccade.serving.media.sampling import ClipHeader
-
-Source = Tier | Literal["encoded", "joined"]
-"""Where visual tokens came from: a tier, the encoder, or the same work under way for another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +57,14 @@ class CachedEncodeStage:
         """The same of a clip: a video file, or as many pictures as the header has frames."""
         return await self._deliver(picture, lambda: self._stage.preprocess_clip(files, header))
 
+    async def clear(self, owner: str | None) -> int:
+        """Forget what is kept, or what is one owner's; returns how many entries that were."""
+        return 0 if self._cache is None else await self._cache.clear(owner)
+
+    def stats(self) -> dict[Tier, TierStats]:
+        """Empty where nothing is kept."""
+        return {} if self._cache is None else self._cache.stats()
+
     def close(self) -> None:
         self._stage.close()
         if self._cache is not None:
@@ -75,7 +79,7 @@ class CachedEncodeStage:
         alias = bytes_key(picture, self._revision)
         work = _Work(picture.owner, alias, preprocess)
         delivered, joined = await self._by_bytes.run(alias, lambda: self._find(cache, work))
-        return _joined(delivered) if joined else delivered
+        return _joined(delivered, preprocess_ms=0.0) if joined else delivered
 
     async def _find(self, cache: VisualTokenCache, work: "_Work") -> Delivered:
         key = cache.key(work.alias)
@@ -96,7 +100,7 @@ class CachedEncodeStage:
         )
         if joined:
             cache.add_alias(work.alias, key)
-            return _joined(_made(encoded))
+            return _joined(_made(encoded), preprocess_ms)
         cache.put(
             key,
             encoded.visual_tokens,
@@ -128,8 +132,8 @@ def _made(encoded: EncodedPicture) -> Delivered:
     )
 
 
-def _joined(delivered: Delivered) -> Delivered:
-    return replace(delivered, source="joined")
+def _joined(delivered: Delivered, preprocess_ms: float) -> Delivered:
+    return replace(delivered, source="joined", preprocess_ms=preprocess_ms)
 
 
 def _found(found: Found, preprocess_ms: float) -> Delivered:

@@ -4,6 +4,7 @@ import pytest
 
 from saccade.scheduler.cluster import Role
 from saccade.scheduler.placement import Placement
+from saccade.serving.caches.keys import PictureId
 from saccade.serving.errors import InternalError, InvalidRequestError, OverloadedError
 from saccade.serving.gateway.context import RequestContext
 from saccade.serving.gateway.instances import Encoded
@@ -147,7 +148,7 @@ async def test_a_wrong_number_of_visual_tokens_is_an_error_before_any_llm_is_bot
 
 async def test_a_picture_that_cannot_be_decoded_is_the_clients_error() -> None:
     class Refusing(FakeInstance):
-        async def encode(self, picture: Media) -> Encoded:
+        async def encode(self, picture: Media, identity: PictureId | None) -> Encoded:
             raise InvalidRequestError("broken", param=picture.param)
 
     cluster = Cluster()

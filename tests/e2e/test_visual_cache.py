@@ -1,0 +1,75 @@
+"""The visual-token cache, through the real API."""
+
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import openai
+import pytest
+
+from tests.e2e.server import SACCADE, Server
+from tests.integration.pictures import data_url, drawn
+
+pytestmark = pytest.mark.slow
+
+ENCODES = 'saccade_stage_seconds_count{stage="encode"}'
+HITS = 'saccade_visual_cache_hits_total{tier="shared"}'
+JOINS = "saccade_visual_cache_joins_total"
+
+
+def ask(client: openai.OpenAI, seed: int, question: str = "What is it?") -> Any:
+    picture = {"type": "image_url", "image_url": {"url": data_url(drawn(seed))}}
+    content: Any = [picture, {"type": "text", "text": question}]
+    return client.chat.completions.create(
+        model="saccade-tiny",
+        messages=[{"role": "user", "content": content}],
+        temperature=0,
+        max_tokens=8,
+        extra_body={"saccade": {"explain": True}},
+    )
+
+
+def encode_stage(response: Any) -> Any:
+    [stage] = [one for one in response.saccade["stages"] if one["stage"] == "encode"]
+    return stage
+
+
+def saccade_cache(command: str, server: Server) -> str:
+    done = subprocess.run(
+        [*SACCADE, "cache", command, "--url", server.url],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout
+
+
+def test_many_questions_about_one_picture_encode_it_once(
+    server: Server, client: openai.OpenAI
+) -> None:
+    before = {name: server.metric(name) for name in (ENCODES, HITS, JOINS)}
+    with ThreadPoolExecutor(12) as pool:
+        list(pool.map(lambda index: ask(client, 950, f"Question {index}?"), range(12)))
+    again = ask(client, 950)
+    assert encode_stage(again)["cache"] == "shared"
+    grown = {name: server.metric(name) - value for name, value in before.items()}
+    assert grown[ENCODES] == 1
+    assert grown[HITS] + grown[JOINS] == 12
+    assert grown[HITS] >= 1
+
+
+def test_a_cached_picture_is_answered_as_a_new_one(server: Server, client: openai.OpenAI) -> None:
+    first, second = ask(client, 951), ask(client, 951)
+    assert "cache" not in encode_stage(first)
+    assert "cache" in encode_stage(second)
+    assert first.choices[0].message.content == second.choices[0].message.content
+
+
+def test_what_is_cleared_is_encoded_again(server: Server, client: openai.OpenAI) -> None:
+    ask(client, 952)
+    assert "from shared" in saccade_cache("stats", server)
+    before = server.metric(ENCODES)
+    removed = int(saccade_cache("clear", server).split()[1])
+    assert removed >= 2  # of the gateway and of the instance
+    assert "cache" not in encode_stage(ask(client, 952))
+    assert server.metric(ENCODES) == before + 1
