@@ -1,6 +1,7 @@
 """Work that many ask for at once is done once."""
 
 import asyncio
+import functools
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -32,7 +33,7 @@ class SingleFlight(Generic[T]):
         joined = flight is not None
         if flight is None:
             flight = self._flights[key] = _Flight(asyncio.ensure_future(work()))
-            flight.task.add_done_callback(lambda _, started=flight: self._end(key, started))
+            flight.task.add_done_callback(functools.partial(self._end, key, flight))
         flight.num_waiting += 1
         try:
             return await asyncio.shield(flight.task), joined
@@ -41,10 +42,10 @@ class SingleFlight(Generic[T]):
             if not flight.num_waiting and not flight.task.done():
                 flight.task.cancel()
                 # Who comes now starts anew.
-                self._end(key, flight)
+                self._end(key, flight, flight.task)
 
-    def _end(self, key: str, flight: _Flight[T]) -> None:
+    def _end(self, key: str, flight: _Flight[T], task: "asyncio.Future[T]") -> None:
         if self._flights.get(key) is flight:
             del self._flights[key]
-        if flight.task.done() and not flight.task.cancelled():
-            flight.task.exception()  # seen, also when nobody waits any more
+        if task.done() and not task.cancelled():
+            task.exception()  # seen, also when nobody waits any more

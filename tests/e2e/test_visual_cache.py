@@ -17,8 +17,8 @@ HITS = 'saccade_visual_cache_hits_total{tier="shared"}'
 JOINS = "saccade_visual_cache_joins_total"
 
 
-def ask(client: openai.OpenAI, seed: int, question: str = "What is it?") -> Any:
-    picture = {"type": "image_url", "image_url": {"url": data_url(drawn(seed))}}
+def ask(client: openai.OpenAI, seed: int, question: str = "What is it?", **part: Any) -> Any:
+    picture = {"type": "image_url", "image_url": {"url": data_url(drawn(seed))}, **part}
     content: Any = [picture, {"type": "text", "text": question}]
     return client.chat.completions.create(
         model="saccade-tiny",
@@ -73,3 +73,17 @@ def test_what_is_cleared_is_encoded_again(server: Server, client: openai.OpenAI)
     assert removed >= 2  # of the gateway and of the instance
     assert "cache" not in encode_stage(ask(client, 952))
     assert server.metric(ENCODES) == before + 1
+
+
+def test_two_pictures_under_one_name_of_the_client_never_mix(
+    server: Server, client: openai.OpenAI
+) -> None:
+    before = server.metric(ENCODES)
+    named = [ask(client, seed, uuid="mine") for seed in (953, 954)]
+    assert server.metric(ENCODES) == before + 2
+    # The second shares no KV block that holds visual tokens with the first.
+    assert named[1].usage.prompt_tokens_details.cached_tokens < 144 // 2
+    plain = [ask(client, seed) for seed in (953, 954)]
+    assert [one.choices[0].message.content for one in named] == [
+        one.choices[0].message.content for one in plain
+    ]
