@@ -25,5 +25,5 @@ def encoder_revision(checkpoint: Path, family: Family, dtype: str) -> str:
     _, prefixes = vision_prefixes(checkpoint, family.weights)
     for name, tensor in sorted(read_tensors(checkpoint, prefixes).items()):
         digest.update(repr((name, tuple(tensor.shape), str(tensor.dtype))).encode())
-        digest.update(tensor.contiguous().view(-1).view(torch.uint8).numpy())
+        digest.update(tensor.contiguous().view(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()

@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry
 from saccade.serving.api.admission import Admission
 from saccade.serving.api.edge import Edge
 from saccade.serving.api.guard import Guard
+from saccade.serving.api.in_flight import BytesInFlight
 from saccade.serving.api.probes import Readiness
 from saccade.serving.api.tenants import Tenants
 from saccade.serving.cluster.launch import Cluster, Progress, StartError
@@ -21,6 +22,7 @@ from saccade.serving.config.settings import Settings
 from saccade.serving.gateway.context import STAGES
 from saccade.serving.gateway.dispatch import Dispatcher
 from saccade.serving.gateway.instances import Instances
+from saccade.serving.gateway.loop_lag import watching_lag
 from saccade.serving.gateway.metrics import GatewayMetrics
 from saccade.serving.gateway.visual import VisualTokenSource
 from saccade.serving.media.fetch import MediaFetcher
@@ -74,6 +76,7 @@ class Gateway:
         self._admission = Admission(self._settings.api, self._metrics)
         async with AsyncExitStack() as stack:
             listener = stack.enter_context(_listen(self._settings))
+            await stack.enter_async_context(watching_lag(self._metrics.loop_lag))
             stack.push_async_callback(self._cluster.stop)
             fetcher = await stack.enter_async_context(MediaFetcher(self._settings.media))
             await _unless(stop, self._start(fetcher, stack, listener))
@@ -129,6 +132,9 @@ class Gateway:
             fetcher=fetcher,
             placeholders=placeholders,
             metrics=self._metrics,
+            in_flight=BytesInFlight(
+                self._settings.api.max_bytes_in_flight, self._metrics.bytes_in_flight
+            ),
             is_ready=self._readiness.ready,
         )
         self._note("gateway", "ready")

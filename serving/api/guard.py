@@ -15,7 +15,9 @@ from typing import Any, Protocol
 from saccade.encoders.base import UnsupportedSizeError
 from saccade.serving.api.admission import Admission
 from saccade.serving.api.asgi import App, ClientDisconnectedError, Message, Receive, Scope, Send
+from saccade.serving.api.body import read_body
 from saccade.serving.api.envelope import error_body, send_error
+from saccade.serving.api.in_flight import BytesInFlight, Lease
 from saccade.serving.api.rewrite import ResponseRewriter
 from saccade.serving.api.sanitise import STRIPPED_HEADERS, num_answers, read_extension, stripped
 from saccade.serving.api.tenants import Tenants
@@ -26,7 +28,6 @@ from saccade.serving.errors import (
     InvalidRequestError,
     OverloadedError,
     SaccadeError,
-    TooLargeError,
 )
 from saccade.serving.gateway.context import (
     PendingPicture,
@@ -42,8 +43,6 @@ from saccade.serving.media.sampling import ClipHeader
 
 # vLLM's handlers end within a few turns of the event loop once they hear that the client has left.
 ENDING_TIMEOUT_S = 5.0
-# Bodies above this are parsed in a thread.
-LARGE_BODY_BYTES = 64 * 2**10
 _OF_THE_BODY = frozenset({b"content-length", b"content-type", b"transfer-encoding"})
 
 
@@ -76,6 +75,7 @@ class Guard:
     placeholders: PicturePlaceholders | None
     """None when no encode instance is configured: pictures are refused."""
     metrics: GatewayMetrics
+    in_flight: BytesInFlight
     is_ready: Callable[[], bool]
 
     async def generation(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -88,8 +88,26 @@ class Guard:
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send, *, generates: bool) -> None:
         tenant = self.tenants.tenant_of(scope)
+        with self.in_flight.lease() as lease:
+            await self._serve_tenant(tenant, lease, scope, receive, send, generates=generates)
+
+    async def _serve_tenant(
+        self,
+        tenant: str,
+        lease: Lease,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        *,
+        generates: bool,
+    ) -> None:
         deadline = asyncio.get_running_loop().time() + self.settings.api.request_timeout_s
-        body = await self._read_body(receive, deadline)
+        limit_bytes = self.settings.api.max_body_bytes
+        try:
+            async with asyncio.timeout_at(deadline):
+                body = await read_body(scope, receive, limit_bytes=limit_bytes, lease=lease)
+        except TimeoutError:
+            raise DeadlineError("The request body took too long to arrive.") from None
         extension = read_extension(body)
         context = RequestContext(
             key=uuid.uuid4().hex,
@@ -102,7 +120,7 @@ class Guard:
         scope["state"]["context"] = context
         rewriter = ResponseRewriter(_timed(send, self.metrics, context), context)
         connection = _Connection(receive, rewriter)
-        work = self._answer(scope, body, context, connection, rewriter, generates=generates)
+        work = self._answer(scope, body, context, lease, connection, rewriter, generates=generates)
         try:
             async with asyncio.timeout_at(context.deadline):
                 await connection.unless_gone(work)
@@ -122,6 +140,7 @@ class Guard:
         scope: Scope,
         body: dict[str, Any],
         context: RequestContext,
+        lease: Lease,
         connection: "_Connection",
         rewriter: ResponseRewriter,
         *,
@@ -130,7 +149,7 @@ class Guard:
         weight = num_answers(body, self.settings.api.max_choices) if generates else 0
         if generates and not self.is_ready() and context.pinned is None:
             raise OverloadedError("The server is not ready.", retry_after_s=5)
-        body = await self._with_placeholders(stripped(body), context)
+        body = await self._with_placeholders(stripped(body), context, lease)
         current_request.set(context)
         content = _dumps(body)
         inner = _inner_scope(scope, context, content)
@@ -141,13 +160,19 @@ class Guard:
             await self.app(inner, connection.replay(content), rewriter)
 
     async def _with_placeholders(
-        self, body: dict[str, Any], context: RequestContext
+        self, body: dict[str, Any], context: RequestContext, lease: Lease
     ) -> dict[str, Any]:
         messages = body.get("messages")
         if messages is None:
             return body
         video = self.placeholders is not None and self.placeholders.takes_video
-        pictures = await load_media(messages, self.fetcher, self.settings.media, video=video)
+        pictures = await load_media(
+            messages,
+            self.fetcher,
+            self.settings.media,
+            video=video,
+            take_of_all=lease.take,
+        )
         if not pictures:
             return body
         if self.placeholders is None:
@@ -168,54 +193,6 @@ class Guard:
             for pending in context.pictures
         ]
         return body | {"messages": replace_parts(messages, replacements)}
-
-    async def _read_body(self, receive: Receive, deadline: float) -> dict[str, Any]:
-        try:
-            async with asyncio.timeout_at(deadline):
-                return await _parse(await self._receive_all(receive))
-        except TimeoutError:
-            raise DeadlineError("The request body took too long to arrive.") from None
-
-    async def _receive_all(self, receive: Receive) -> bytes:
-        limit = self.settings.api.max_body_bytes
-        raw = bytearray()
-        more = True
-        while more:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise ClientDisconnectedError
-            raw += message.get("body", b"")
-            more = message.get("more_body", False)
-            if len(raw) > limit:
-                raise TooLargeError(
-                    f"The request body is larger than {limit} bytes (api.max_body_bytes)."
-                )
-        return bytes(raw)
-
-
-async def _parse(raw: bytes) -> dict[str, Any]:
-    try:
-        if len(raw) > LARGE_BODY_BYTES:
-            body = await asyncio.to_thread(_loads, raw)
-        else:
-            body = _loads(raw)
-    except (ValueError, RecursionError) as error:
-        raise InvalidRequestError(
-            f"The request body is not valid JSON: {error}", code="invalid_json"
-        ) from None
-    if not isinstance(body, dict):
-        raise InvalidRequestError("The request body must be a JSON object.", code="invalid_json")
-    return body
-
-
-def _loads(raw: bytes) -> Any:
-    # Strictly UTF-8: json.loads of bytes would guess others and let half surrogate pairs through.
-    text = raw.decode("utf-8")
-    body = json.loads(text)
-    if "\\ud" in text.lower():
-        # Half a surrogate pair is valid JSON, but no text; vLLM answers it with a 500.
-        json.dumps(body, ensure_ascii=False).encode()
-    return body
 
 
 def _dumps(body: dict[str, Any]) -> bytes:

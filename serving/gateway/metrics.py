@@ -22,6 +22,8 @@ STAGE_BUCKETS_S = (
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
 )  # fmt: skip
 
+LAG_BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
+
 
 class GatewayMetrics:
     """Prometheus metrics of one gateway."""
@@ -39,6 +41,18 @@ class GatewayMetrics:
         )
         self.queued = Gauge(
             "saccade_requests_queued", "Requests waiting to be admitted.", registry=registry
+        )
+        self.bytes_in_flight = Gauge(
+            "saccade_bytes_in_flight",
+            "Bodies, pictures and clips of all requests that are not answered yet.",
+            registry=registry,
+        )
+        self.loop_lag = Histogram(
+            "saccade_event_loop_lag_seconds",
+            "How much later than asked for the gateway's event loop woke up, a hundred times a "
+            "second.",
+            buckets=LAG_BUCKETS_S,
+            registry=registry,
         )
         self.ttft = Histogram(
             "saccade_time_to_first_token_seconds",

@@ -165,7 +165,8 @@ class InstanceActor:
 
         settings = self._spec.settings
         self._phase = "loading vision tower"
-        path, dtype = settings.model.path, settings.model.dtype
+        path = settings.model.path
+        dtype: str = settings.model.dtype
         if dtype == "auto":
             dtype = await asyncio.to_thread(_checkpoint_dtype, path)
         encoder = await asyncio.to_thread(

@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -49,17 +49,23 @@ Media = Picture | Clip
 
 
 async def load_media(
-    messages: object, fetcher: MediaFetcher, config: MediaConfig, *, video: bool = False
+    messages: object,
+    fetcher: MediaFetcher,
+    config: MediaConfig,
+    *,
+    video: bool = False,
+    take_of_all: Callable[[int], None] | None = None,
 ) -> list[Media]:
     """All pictures and clips, in order; the first that is refused ends the fetching of the others.
 
-    Raises ClientError, and nothing else.
+    `take_of_all` is told of the bytes that come, and may refuse them. Raises ClientError, and
+    nothing else but what that raises.
     """
     limits = MediaLimits(
         config.max_images, config.max_videos if video else 0, config.max_video_frames
     )
     parts = find_media(messages, limits)
-    budget = ByteBudget(config.max_total_bytes)
+    budget = ByteBudget(config.max_total_bytes, take_of_all)
 
     async def load(part: MediaPart) -> Media:
         urls = (part.url,) if isinstance(part, PicturePart) else part.urls

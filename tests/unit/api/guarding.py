@@ -11,10 +11,11 @@ from saccade.serving.api.admission import Admission
 from saccade.serving.api.asgi import Receive, Scope, Send, send_json
 from saccade.serving.api.edge import Edge, Endpoint
 from saccade.serving.api.guard import Guard, PicturePlaceholders
+from saccade.serving.api.in_flight import BytesInFlight
 from saccade.serving.api.tenants import Tenants
 from saccade.serving.gateway.context import RequestContext, current_request
 from saccade.serving.gateway.metrics import GatewayMetrics
-from saccade.serving.media.fetch import MediaFetcher
+from saccade.serving.media.fetch import ByteBudget, MediaFetcher
 from tests.unit.api.exchange import Exchange
 from tests.unit.api.rewriting import KEEP_ALIVE, chunk
 from tests.unit.media.pictures import encoded, two_colours
@@ -90,12 +91,15 @@ class FakeFetcher:
         self.num_fetching = 0
         self.urls: list[str] = []
 
-    async def fetch(self, url: str, *, param: str, budget: object, kind: str = "image") -> bytes:
+    async def fetch(
+        self, url: str, *, param: str, budget: ByteBudget, kind: str = "image"
+    ) -> bytes:
         self.urls.append(url)
         self.num_fetching += 1
         try:
             if url not in self.pictures:
                 await asyncio.Event().wait()
+            budget.take(len(self.pictures[url]), param)
             return self.pictures[url]
         finally:
             self.num_fetching -= 1
@@ -144,6 +148,7 @@ class Server:
             fetcher=cast(MediaFetcher, self.fetcher),
             placeholders=placeholders,
             metrics=self.metrics,
+            in_flight=BytesInFlight(settings.api.max_bytes_in_flight, self.metrics.bytes_in_flight),
             is_ready=lambda: self.ready,
         )
         generation: dict[str, Endpoint] = {"POST": guard.generation}
