@@ -121,6 +121,7 @@ class Guard:
         rewriter = ResponseRewriter(_timed(send, self.metrics, context), context)
         connection = _Connection(receive, rewriter)
         work = self._answer(scope, body, context, lease, connection, rewriter, generates=generates)
+        del body  # not to be held while the answer is made
         try:
             async with asyncio.timeout_at(context.deadline):
                 await connection.unless_gone(work)
@@ -149,7 +150,9 @@ class Guard:
         weight = num_answers(body, self.settings.api.max_choices) if generates else 0
         if generates and not self.is_ready() and context.pinned is None:
             raise OverloadedError("The server is not ready.", retry_after_s=5)
+        body_bytes = lease.num_bytes
         body = await self._with_placeholders(stripped(body), context, lease)
+        lease.give_back(body_bytes)
         current_request.set(context)
         content = _dumps(body)
         inner = _inner_scope(scope, context, content)

@@ -9,7 +9,7 @@ from saccade.serving.errors import TooLargeError, TooMuchInFlightError
 
 
 class BytesInFlight:
-    """Of bodies, and of pictures and clips as files, from their arrival until the answer's end."""
+    """Of bodies until they are read, and of pictures and clips as files until the answer's end."""
 
     def __init__(self, limit_bytes: int, gauge: Gauge) -> None:
         self.limit_bytes = limit_bytes
@@ -49,6 +49,11 @@ class Lease:
         self.check(num_bytes)
         self.num_bytes += num_bytes
         self._all._change(num_bytes)
+
+    def give_back(self, num_bytes: int) -> None:
+        """Of what was taken, before the end of the request."""
+        self.num_bytes -= num_bytes
+        self._all._change(-num_bytes)
 
     def check(self, num_bytes: int) -> None:
         """Whether there is room for so many more.

@@ -3,12 +3,13 @@
 import asyncio
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from saccade.serving.config.media import MediaConfig, MediaKind
 from saccade.serving.errors import InvalidRequestError
 from saccade.serving.media.fetch import ByteBudget, MediaFetcher
+from saccade.serving.media.inline import LiftedText
 from saccade.serving.media.inspect import PictureHeader, content_hash, inspect
 from saccade.serving.media.parts import ClipPart, MediaLimits, MediaPart, PicturePart, find_media
 from saccade.serving.media.sampling import ClipHeader
@@ -73,7 +74,7 @@ async def load_media(
         files = [
             await fetcher.fetch(url, param=part.param, budget=budget, kind=kind) for url in urls
         ]
-        return await asyncio.to_thread(_examine, part, files, config)
+        return await asyncio.to_thread(_examine, _without_text(part), files, config)
 
     try:
         async with asyncio.TaskGroup() as group:
@@ -83,6 +84,17 @@ async def load_media(
     else:
         return [task.result() for task in tasks]
     raise first
+
+
+def _without_text(part: MediaPart) -> MediaPart:
+    """What was taken out of the body is in the files now, and need not be held twice."""
+    if isinstance(part, PicturePart):
+        return replace(part, url=_name(part.url))
+    return replace(part, urls=tuple(_name(url) for url in part.urls))
+
+
+def _name(url: str) -> str:
+    return str(url) if isinstance(url, LiftedText) else url
 
 
 def _examine(part: MediaPart, files: Sequence[bytes], config: MediaConfig) -> Media:

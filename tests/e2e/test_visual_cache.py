@@ -1,12 +1,16 @@
 """The visual-token cache, through the real API."""
 
+import base64
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
 from typing import Any
 
 import openai
 import pytest
+from PIL import Image
 
+from saccade.serving.api.lifting import MIN_LIFTED_BYTES
 from tests.e2e.server import SACCADE, Server
 from tests.integration.pictures import data_url, drawn
 
@@ -18,7 +22,11 @@ JOINS = "saccade_visual_cache_joins_total"
 
 
 def ask(client: openai.OpenAI, seed: int, question: str = "What is it?", **part: Any) -> Any:
-    picture = {"type": "image_url", "image_url": {"url": data_url(drawn(seed))}, **part}
+    return ask_about(client, data_url(drawn(seed)), question, **part)
+
+
+def ask_about(client: openai.OpenAI, url: str, question: str = "What?", **part: Any) -> Any:
+    picture = {"type": "image_url", "image_url": {"url": url}, **part}
     content: Any = [picture, {"type": "text", "text": question}]
     return client.chat.completions.create(
         model="saccade-tiny",
@@ -87,3 +95,21 @@ def test_two_pictures_under_one_name_of_the_client_never_mix(
     assert [one.choices[0].message.content for one in named] == [
         one.choices[0].message.content for one in plain
     ]
+
+
+def test_the_same_pixels_in_another_file_are_not_encoded_again(
+    server: Server, client: openai.OpenAI
+) -> None:
+    """Files so large that their data URLs are taken out of the body before it is parsed."""
+    noise = Image.effect_noise((256, 256), 80).convert("RGB")
+    before = server.metric(ENCODES)
+    answers = []
+    for compress_level in (1, 9):
+        data = BytesIO()
+        noise.save(data, "PNG", compress_level=compress_level)
+        assert len(data.getvalue()) > MIN_LIFTED_BYTES
+        url = "data:image/png;base64," + base64.b64encode(data.getvalue()).decode()
+        answers.append(ask_about(client, url))
+    assert encode_stage(answers[1])["cache"] == "memory"
+    assert server.metric(ENCODES) == before + 1
+    assert answers[0].choices[0].message.content == answers[1].choices[0].message.content

@@ -4,6 +4,7 @@ import json
 import pytest
 from prometheus_client import CollectorRegistry, Gauge
 
+from saccade.serving.api.asgi import Receive, Send
 from saccade.serving.api.in_flight import BytesInFlight
 from saccade.serving.errors import TooLargeError, TooMuchInFlightError
 from tests.unit.api.exchange import settled
@@ -48,7 +49,7 @@ def test_what_fits_never_is_told_so() -> None:
 
 async def test_requests_that_do_not_fit_beside_others_get_429_until_those_are_done() -> None:
     server = Server(Inner(never), max_bytes_in_flight=4000, max_body_bytes=3000)
-    first = server.exchange(text("x" * 2500))
+    first = server.exchange(about("http://a/never", user="x" * 2500))
     running = first.start()
     await settled()
     refused = await server.send(text("x" * 2500))
@@ -77,6 +78,24 @@ async def test_pictures_that_are_fetched_count_too() -> None:
     assert (await server.send(one)).status == 200
     assert (await server.send(two)).status == 413
     assert server.metrics.registry.get_sample_value("saccade_bytes_in_flight") == 0
+
+
+async def test_a_body_is_held_only_until_it_was_read() -> None:
+    size = len(Server().fetcher.pictures["http://a/12x8"])
+    reached = asyncio.Event()
+
+    async def say_so(receive: Receive, send: Send) -> None:
+        reached.set()
+        await never(receive, send)
+
+    server = Server(Inner(say_so))
+    exchange = server.exchange(about("http://a/12x8", user="x" * 500))
+    running = exchange.start()
+    async with asyncio.timeout(5):
+        await reached.wait()
+    assert server.metrics.registry.get_sample_value("saccade_bytes_in_flight") == size
+    exchange.leave()
+    await running
 
 
 async def test_a_body_that_is_announced_too_large_is_refused_unread() -> None:

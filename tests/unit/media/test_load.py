@@ -7,6 +7,7 @@ import pytest
 from saccade.serving.config.media import MediaConfig
 from saccade.serving.errors import ClientError
 from saccade.serving.media.fetch import MediaFetcher
+from saccade.serving.media.inline import LiftedText
 from saccade.serving.media.inspect import content_hash
 from saccade.serving.media.load import Media, Picture, load_media
 from tests.unit.media.pictures import exif, picture
@@ -126,3 +127,35 @@ async def test_pictures_are_fetched_side_by_side(server: PictureServer) -> None:
 
     server.routes["/"] = meet
     assert len(await load(asking(server.url("/"), server.url("/")))) == 2
+
+
+@pytest.mark.parametrize("url", [data_url(PNG), f" {base64.b64encode(PNG).decode()} "])
+async def test_what_was_taken_out_of_the_body_is_the_same_picture_and_not_held_twice(
+    url: str,
+) -> None:
+    [lifted] = await load(asking(LiftedText("name", url.encode())))
+    [plain] = await load(asking(url))
+    assert isinstance(lifted, Picture)
+    assert isinstance(plain, Picture)
+    assert (lifted.data, lifted.content_hash) == (plain.data, plain.content_hash)
+    assert type(lifted.part.url) is str
+
+
+async def test_a_long_address_is_an_address_also_when_it_was_taken_out(
+    server: PictureServer,
+) -> None:
+    server.routes["/a.jpg"] = response(JPEG)
+    url = LiftedText("name", server.url("/a.jpg").encode())
+    [found] = await load(asking(url))
+    assert isinstance(found, Picture)
+    assert found.data == JPEG
+
+
+async def test_all_bytes_are_told_to_who_counts_them(server: PictureServer) -> None:
+    server.routes["/a.jpg"] = response(JPEG)
+    taken: list[int] = []
+    config = settings()
+    async with MediaFetcher(config) as fetcher:
+        messages = asking(data_url(PNG), server.url("/a.jpg"))
+        await load_media(messages, fetcher, config, take_of_all=taken.append)
+    assert sum(taken) == len(PNG) + len(JPEG)
