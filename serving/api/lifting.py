@@ -15,8 +15,6 @@ from saccade.serving.media.inline import LiftedText
 MIN_LIFTED_BYTES: Final = 16 * 2**10
 # Printable ASCII that stands for itself in a JSON string.
 _PLAIN: Final = bytes(code for code in range(0x20, 0x7F) if chr(code) not in '"\\')
-# What is outside of strings, and short strings without escapes.
-_OUTSIDE: Final = re.compile(rb'(?:[^"]++|"[^"\\]{0,%d}+")*+' % (MIN_LIFTED_BYTES - 1))
 _IN_STRING: Final = re.compile(rb'(?:[^"\\]++|\\.)*+', re.DOTALL)
 
 
@@ -27,7 +25,10 @@ class Lifter:
     `\\/`, which some clients write for every slash. All else is left as it is, broken JSON too.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, min_bytes: int = MIN_LIFTED_BYTES) -> None:
+        self._min_bytes = min_bytes
+        # What is outside of strings, and short strings without escapes.
+        self._outside = re.compile(rb'(?:[^"]++|"[^"\\]{0,%d}+")*+' % (min_bytes - 1))
         # No client can know it, so none can write a string that is taken for a lifted one.
         self._prefix = f"lifted-{secrets.token_hex(16)}-"
         self._rest = bytearray()
@@ -56,7 +57,7 @@ class Lifter:
         return bytes(self._rest), self._lifted
 
     def _skip(self, chunk: bytes, position: int) -> int:
-        match = _OUTSIDE.match(chunk, position)
+        match = self._outside.match(chunk, position)
         end = match.end() if match else position
         self._rest += chunk[position:end]
         if end < len(chunk):
@@ -78,7 +79,7 @@ class Lifter:
             return len(chunk)
         self._held = None
         text = held.replace(b"\\/", b"/") if b"\\" in held else held
-        if len(held) < MIN_LIFTED_BYTES or b"\\" in text:
+        if len(held) < self._min_bytes or b"\\" in text:
             self._rest += b'"' + held + b'"'
         else:
             name = f"{self._prefix}{len(self._lifted)}"

@@ -40,16 +40,15 @@ def bytes_key(picture: PictureId, revision: str) -> str:
     return _digest("bytes", picture.owner, revision, picture.content_hash)
 
 
-def pixels_key(owner: str, revision: str, content: bytes) -> str:
+def pixels_key(owner: str, revision: str, prepared_hash: str) -> str:
     """The same by what the vision tower is given: one for all files of the same pixels."""
-    return _digest("pixels", owner, revision, content)
+    return _digest("pixels", owner, revision, prepared_hash)
 
 
-def _digest(*parts: str | bytes) -> str:
+def _digest(*parts: str) -> str:
     digest = hashlib.blake2b(digest_size=16)
     for part in parts:
-        encoded = part.encode() if isinstance(part, str) else part
+        encoded = part.encode()
         # The length keeps ("ab", "c") and ("a", "bc") apart.
-        digest.update(len(encoded).to_bytes(8, "little"))
-        digest.update(encoded)
+        digest.update(len(encoded).to_bytes(8, "little") + encoded)
     return digest.hexdigest()

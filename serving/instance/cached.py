@@ -7,7 +7,7 @@ from saccade.encoders.base import Prepared, VisualTokens
 from saccade.serving.caches.flight import SingleFlight
 from saccade.serving.caches.keys import PictureId, bytes_key, pixels_key
 from saccade.serving.caches.stats import Source, Tier, TierStats
-from saccade.serving.caches.tokens import content_of
+from saccade.serving.caches.tokens import prepared_hash
 from saccade.serving.caches.visual import Found, VisualTokenCache
 from saccade.serving.instance.encoding import EncodedPicture, EncodeStage
 from saccade.serving.media.sampling import ClipHeader
@@ -112,7 +112,7 @@ class CachedEncodeStage:
 
     def _identified(self, work: "_Work") -> tuple[Prepared, str]:
         prepared = work.preprocess()
-        return prepared, pixels_key(work.owner, self._revision, content_of(prepared))
+        return prepared, pixels_key(work.owner, self._revision, prepared_hash(prepared))
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from saccade.serving.api import lifting
 from saccade.serving.api.lifting import Lifter, put_back
 from saccade.serving.media.inline import LiftedText
 
@@ -17,18 +16,9 @@ MIN = 24
 """So that short strings are long, here, but not `image_url`."""
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _long_is_short() -> Iterable[None]:
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(lifting, "MIN_LIFTED_BYTES", MIN)
-        pattern = lifting._OUTSIDE.pattern.replace(b"16383", str(MIN - 1).encode())
-        patched.setattr(lifting, "_OUTSIDE", lifting.re.compile(pattern))
-        yield
-
-
 def lifted(raw: bytes, cuts: Iterable[int] = ()) -> tuple[bytes, dict[str, bytes]]:
     """Of a body that arrives cut at these places."""
-    lifter = Lifter()
+    lifter = Lifter(MIN)
     places = sorted({0, *(cut % (len(raw) + 1) for cut in cuts), len(raw)})
     for start, end in itertools.pairwise(places):
         lifter.feed(raw[start:end])

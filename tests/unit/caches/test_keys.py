@@ -59,7 +59,7 @@ def test_what_is_kept_by_bytes_has_one_key_for_each_tenant_encoder_and_content(
     def of(owner: str) -> set[str]:
         return {
             bytes_key(PictureId(cache_salt(owner), content), revision),
-            pixels_key(cache_salt(owner), revision, content.encode()),
+            pixels_key(cache_salt(owner), revision, content),
         }
 
     assert len(of(one)) == 2
@@ -72,8 +72,8 @@ def test_another_encoder_or_another_content_is_another_key() -> None:
         bytes_key(PictureId("owner", "content"), "revision"),
         bytes_key(PictureId("owner", "content"), "another"),
         bytes_key(PictureId("owner", "another"), "revision"),
-        pixels_key("owner", "revision", b"content"),
-        pixels_key("owner", "another", b"content"),
-        pixels_key("owner", "revision", b"another"),
+        pixels_key("owner", "revision", "content"),
+        pixels_key("owner", "another", "content"),
+        pixels_key("owner", "revision", "another"),
     }
     assert len(keys) == 6
