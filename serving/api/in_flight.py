@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Lock
 
 from prometheus_client import Gauge
 
@@ -12,9 +13,11 @@ class BytesInFlight:
     """Of bodies until they are read, and of pictures and clips as files until the answer's end."""
 
     def __init__(self, limit_bytes: int, gauge: Gauge) -> None:
-        self.limit_bytes = limit_bytes
+        self._limit_bytes = limit_bytes
         self._gauge = gauge
         self._num_bytes = 0
+        # Files are decoded, and counted, in threads.
+        self._lock = Lock()
 
     @property
     def num_bytes(self) -> int:
@@ -27,11 +30,26 @@ class BytesInFlight:
         try:
             yield lease
         finally:
-            self._change(-lease.num_bytes)
+            lease.give_back(lease.num_bytes)
 
-    def _change(self, num_bytes: int) -> None:
-        self._num_bytes += num_bytes
-        self._gauge.set(self._num_bytes)
+    def _add(self, lease: "Lease", num_bytes: int) -> None:
+        with self._lock:
+            self._check(lease, num_bytes)
+            self._num_bytes += num_bytes
+            lease.num_bytes += num_bytes
+            self._gauge.set(self._num_bytes)
+
+    def _check(self, lease: "Lease", num_bytes: int) -> None:
+        if num_bytes <= 0:
+            return
+        if lease.num_bytes + num_bytes > self._limit_bytes:
+            raise TooLargeError(
+                f"The request holds more than {self._limit_bytes} bytes (api.max_bytes_in_flight)."
+            )
+        if self._num_bytes + num_bytes > self._limit_bytes:
+            raise TooMuchInFlightError(
+                "The server holds as many bytes of requests as it may; try again later."
+            )
 
 
 class Lease:
@@ -46,14 +64,11 @@ class Lease:
 
         Raises as `check`, and then they are not counted.
         """
-        self.check(num_bytes)
-        self.num_bytes += num_bytes
-        self._all._change(num_bytes)
+        self._all._add(self, num_bytes)
 
     def give_back(self, num_bytes: int) -> None:
-        """Of what was taken, before the end of the request."""
-        self.num_bytes -= num_bytes
-        self._all._change(-num_bytes)
+        """Of what was taken."""
+        self._all._add(self, -num_bytes)
 
     def check(self, num_bytes: int) -> None:
         """Whether there is room for so many more.
@@ -62,12 +77,4 @@ class Lease:
             TooLargeError: the request would not fit if it were alone.
             TooMuchInFlightError: it may fit later.
         """
-        limit_bytes = self._all.limit_bytes
-        if self.num_bytes + num_bytes > limit_bytes:
-            raise TooLargeError(
-                f"The request holds more than {limit_bytes} bytes (api.max_bytes_in_flight)."
-            )
-        if self._all.num_bytes + num_bytes > limit_bytes:
-            raise TooMuchInFlightError(
-                "The server holds as many bytes of requests as it may; try again later."
-            )
+        self._all._check(self, num_bytes)
