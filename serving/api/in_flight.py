@@ -30,10 +30,12 @@ class BytesInFlight:
         try:
             yield lease
         finally:
-            lease.give_back(lease.num_bytes)
+            lease.end()
 
     def _add(self, lease: "Lease", num_bytes: int) -> None:
         with self._lock:
+            if lease.ended:
+                return
             self._check(lease, num_bytes)
             self._num_bytes += num_bytes
             lease.num_bytes += num_bytes
@@ -58,6 +60,9 @@ class Lease:
     def __init__(self, all_requests: BytesInFlight) -> None:
         self._all = all_requests
         self.num_bytes = 0
+        self.ended = False
+        """What a thread takes that has outlived its request is not counted: nobody would give it
+        back."""
 
     def take(self, num_bytes: int) -> None:
         """Count bytes that have arrived.
@@ -69,6 +74,11 @@ class Lease:
     def give_back(self, num_bytes: int) -> None:
         """Of what was taken."""
         self._all._add(self, -num_bytes)
+
+    def end(self) -> None:
+        """Give back all."""
+        self.give_back(self.num_bytes)
+        self.ended = True
 
     def check(self, num_bytes: int) -> None:
         """Whether there is room for so many more.

@@ -28,6 +28,14 @@ def test_what_a_request_held_is_given_back_also_after_an_error() -> None:
     assert held.num_bytes == 0
 
 
+def test_what_outlives_its_request_is_not_counted() -> None:
+    held = in_flight()
+    with held.lease() as lease:
+        lease.take(10)
+    lease.take(20)
+    assert held.num_bytes == 0
+
+
 def test_who_comes_too_much_is_told_to_come_again_and_counts_for_nothing() -> None:
     held = in_flight()
     with held.lease() as one, held.lease() as other:
