@@ -1,5 +1,7 @@
 """Several files may have the same pixels: names of cached entries."""
 
+from collections.abc import Iterator
+
 # Who sends one picture in ever new files gains nothing by it: what is beyond is decoded again.
 MAX_NAMES = 16
 
@@ -13,6 +15,10 @@ class Aliases:
 
     def __len__(self) -> int:
         return len(self._keys)
+
+    def __iter__(self) -> Iterator[str]:
+        """A snapshot of the keys of bytes."""
+        return iter(list(self._keys))
 
     def key(self, alias: str) -> str | None:
         return self._keys.get(alias)

@@ -54,6 +54,10 @@ class VisualTokenCache:
         """Of the pixels of a file that was seen before."""
         return self._aliases.key(alias)
 
+    def known(self) -> frozenset[str]:
+        """Every alias that `key` knows."""
+        return frozenset(self._aliases)
+
     async def find(self, key: str) -> Found | None:
         """From the fastest tier that has it; from then on it is in memory, too."""
         held = self._memory.get(key)

@@ -127,7 +127,14 @@ class Cluster:
             waiter.cancel()
         remote = RemoteInstance(spec.name, actor, facts.grpc_address)
         self._remotes[spec.name] = remote
-        self.instances[spec.name] = Instance(spec.name, remote, spec.resident, roles)
+        self.instances[spec.name] = Instance(
+            spec.name,
+            remote,
+            spec.resident,
+            roles,
+            encoder_revision=facts.encoder_revision,
+            kept_at_start=facts.kept,
+        )
         progress(spec.name, f"ready (process {facts.pid})")
 
     async def _watch(self, name: str) -> None:

@@ -101,6 +101,9 @@ class Instance:
     resident: frozenset[Role]
     roles: frozenset[Role]
     alive: bool = True
+    encoder_revision: str = ""
+    kept_at_start: frozenset[str] = frozenset()
+    """Files whose visual tokens were on its disk when it started, by `caches.keys.bytes_key`."""
     load: dict[Role, int] = field(default_factory=dict)
 
     def state(self, visual_cache: frozenset[str] = frozenset()) -> InstanceState:

@@ -15,7 +15,7 @@ from saccade.scheduler.placement import place
 from saccade.scheduler.requests import RequestShape, VisualItem
 from saccade.serving.caches.eviction import Entry, eviction
 from saccade.serving.caches.flight import SingleFlight
-from saccade.serving.caches.keys import PictureId, cache_salt, visual_key
+from saccade.serving.caches.keys import PictureId, bytes_key, cache_salt, visual_key
 from saccade.serving.caches.memory import MemoryTier
 from saccade.serving.caches.stats import Source, Tier, TierStats
 from saccade.serving.config.visual_cache import VisualCacheConfig
@@ -163,11 +163,22 @@ class VisualTokenSource:
             visual=(VisualItem(key, pending.num_visual_tokens),),
             tenant=context.tenant,
         )
-        holder = self._holders.get(key) if self._enabled else None
+        holder = self._holder(context, pending, key) if self._enabled else None
         index = self._instances.index({} if holder is None else {key: holder})
         [name] = place(index, shape, ("encode",)).sources
         self._remember(key, _chosen(name))
         return _chosen(name)
+
+    def _holder(self, context: RequestContext, pending: PendingPicture, key: str) -> str | None:
+        """Who had the picture last, or, before anybody has, on its disk."""
+        if known := self._holders.get(key):
+            return known
+        picture = PictureId(cache_salt(context.tenant), pending.picture.content_hash)
+        for name, instance in self._instances.items():
+            kept = instance.kept_at_start
+            if kept and instance.alive and bytes_key(picture, instance.encoder_revision) in kept:
+                return name
+        return None
 
     def _remember(self, key: str, name: str) -> None:
         self._holders[key] = name

@@ -52,6 +52,10 @@ class InstanceFacts:
 
     grpc_address: str | None
     pid: int
+    encoder_revision: str
+    """Empty for an instance that keeps no visual tokens."""
+    kept: frozenset[str]
+    """Files whose visual tokens it found on its disk, by `bytes_key`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +116,13 @@ class InstanceActor:
         except Exception as error:
             raise InstanceStartError(_reason(error)) from None
         self._phase = "ready"
-        return InstanceFacts(address, os.getpid())
+        encode = self._encode
+        return InstanceFacts(
+            address,
+            os.getpid(),
+            encode.revision if encode else "",
+            encode.known() if encode else frozenset(),
+        )
 
     async def encode(
         self, picture: PictureId | None, data: bytes

@@ -39,7 +39,7 @@ class CachedEncodeStage:
         """`revision` is the encoder's; `cache` is None where none is kept."""
         self._stage = stage
         self._cache = cache
-        self._revision = revision
+        self.revision = revision
         self._by_bytes: SingleFlight[Delivered] = SingleFlight()
         self._by_pixels: SingleFlight[EncodedPicture] = SingleFlight()
 
@@ -56,6 +56,10 @@ class CachedEncodeStage:
     ) -> Delivered:
         """The same of a clip: a video file, or as many pictures as the header has frames."""
         return await self._deliver(picture, lambda: self._stage.preprocess_clip(files, header))
+
+    def known(self) -> frozenset[str]:
+        """Files whose visual tokens are kept, by `bytes_key`."""
+        return frozenset() if self._cache is None else self._cache.known()
 
     async def clear(self, owner: str | None) -> int:
         """Forget what is kept, or what is one owner's; returns how many entries that were."""
@@ -76,7 +80,7 @@ class CachedEncodeStage:
         cache = self._cache
         if picture is None or cache is None:
             return _made(await self._stage.run(preprocess))
-        alias = bytes_key(picture, self._revision)
+        alias = bytes_key(picture, self.revision)
         work = _Work(picture.owner, alias, preprocess)
         delivered, joined = await self._by_bytes.run(alias, lambda: self._find(cache, work))
         return _joined(delivered, preprocess_ms=0.0) if joined else delivered
@@ -112,7 +116,7 @@ class CachedEncodeStage:
 
     def _identified(self, work: "_Work") -> tuple[Prepared, str]:
         prepared = work.preprocess()
-        return prepared, pixels_key(work.owner, self._revision, prepared_hash(prepared))
+        return prepared, pixels_key(work.owner, self.revision, prepared_hash(prepared))
 
 
 @dataclass(frozen=True, slots=True)

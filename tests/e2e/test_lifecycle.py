@@ -60,7 +60,8 @@ def test_one_llm_instance_does_both_and_sigterm_drains(
     started: list[Server], tmp_path: Path
 ) -> None:
     before = traces()
-    server = until_ready(start(started, tmp_path))
+    disk = (f"visual_cache.disk_folder={tmp_path}/tokens", "visual_cache.disk_bytes=10000000")
+    server = until_ready(start(started, tmp_path, *disk))
     family = server.family()
     with httpx2.Client(base_url=server.url, headers=KEY_A, timeout=120) as http:
         _check_keys(server)
@@ -73,6 +74,9 @@ def test_one_llm_instance_does_both_and_sigterm_drains(
         assert response["saccade"]["tenant"] == "team-a"
         assert server.metric("saccade_kv_transfers_total") == 0
         _check_caches_are_apart(http, server)
+        kept = tmp_path / "tokens" / "encode-0"
+        # One picture, for two tenants.
+        until(lambda: len(list(kept.glob("*.safetensors"))) == 2, 10, lambda: list(kept.iterdir()))
         body = chat(max_tokens=1000, ignore_eos=True, stream=True)
         with http.stream("POST", "/v1/chat/completions", json=body) as stream:
             lines = stream.iter_lines()

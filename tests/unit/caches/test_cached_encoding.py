@@ -14,7 +14,7 @@ from PIL import Image
 
 from saccade.encoders.base import Family, Prepared, VisionEncoder, VisualLayout, VisualTokens
 from saccade.serving.caches.disk import BLOCK_BYTES
-from saccade.serving.caches.keys import PictureId
+from saccade.serving.caches.keys import PictureId, bytes_key
 from saccade.serving.caches.visual import VisualTokenCache
 from saccade.serving.config.visual_cache import VisualCacheConfig
 from saccade.serving.errors import InvalidRequestError
@@ -173,6 +173,9 @@ async def test_the_disk_survives_a_restart_and_spares_the_decoding_too(
     await first.cache.settle()
     first.stage.close()
     second = make(disk_bytes=10**6, disk_folder=tmp_path)
+    assert second.stage.known() == {
+        bytes_key(PictureId("0" * 32, content_hash(png())), second.stage.revision)
+    }
     after = await second.ask(png())
     assert after.source == "disk"
     assert second.counts == (0, 0)

@@ -7,7 +7,7 @@ import pytest
 
 from saccade.scheduler.cluster import Role
 from saccade.scheduler.placement import Placement
-from saccade.serving.caches.keys import PictureId, cache_salt
+from saccade.serving.caches.keys import PictureId, bytes_key, cache_salt
 from saccade.serving.config.visual_cache import VisualCacheConfig
 from saccade.serving.errors import InvalidRequestError
 from saccade.serving.gateway.context import RequestContext
@@ -124,6 +124,17 @@ async def test_who_has_gone_is_not_asked_for_what_it_held() -> None:
     cluster.instances["encode-0"].alive = False
     await cluster.answer(a_request(num_pictures=1))
     assert cluster.world.count("encode", "encode-0") == 1
+
+
+async def test_after_a_restart_who_has_a_picture_on_its_disk_is_asked() -> None:
+    cluster = Cluster(THREE_ENCODERS, visual_cache=ON)
+    kept = bytes_key(PictureId(cache_salt("default"), "hash-0"), "revision")
+    cluster.instances["encode-2"].encoder_revision = "revision"
+    cluster.instances["encode-2"].kept_at_start = frozenset({kept})
+    await cluster.answer(a_request(1, tenant="another"))
+    assert cluster.world.count("encode", "encode-2") == 0
+    await cluster.answer(a_request(1))
+    assert cluster.world.count("encode", "encode-2") == 1
 
 
 async def test_a_hit_of_an_instance_is_counted_as_that() -> None:
