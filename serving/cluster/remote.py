@@ -10,7 +10,7 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from saccade.serving.errors import InvalidRequestError, SaccadeError
 from saccade.serving.gateway.instances import Encoded, InstanceError
-from saccade.serving.media.load import Clip, Media
+from saccade.serving.media.load import Clip, Encodable
 from saccade.serving.transport.channel import open_channel
 from saccade.serving.transport.instance_pb2 import (
     AbortRequest,
@@ -35,7 +35,7 @@ class RemoteInstance:
         self._channel = open_channel(grpc_address) if grpc_address else None
         self._stub: Any = InstanceStub(self._channel) if self._channel else None
 
-    async def encode(self, picture: Media) -> Encoded:
+    async def encode(self, picture: Encodable) -> Encoded:
         if isinstance(picture, Clip):
             call = self._actor.encode_clip.options(num_returns=2)
             reference, times_reference = call.remote(picture.header, *picture.files)

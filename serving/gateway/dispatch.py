@@ -19,6 +19,7 @@ from saccade.serving.gateway.context import PendingPicture, RequestContext
 from saccade.serving.gateway.handover import Handover
 from saccade.serving.gateway.instances import Instance, InstanceError, Instances
 from saccade.serving.gateway.metrics import GatewayMetrics
+from saccade.serving.media.load import Embeds
 from saccade.serving.transport.instance_pb2 import GenerateChunk, GenerateRequest, Prompt
 
 log = logging.getLogger(__name__)
@@ -121,10 +122,13 @@ class Dispatcher:
         raise first
 
     async def _encode(self, context: RequestContext, pending: PendingPicture) -> Any:
+        picture = pending.picture
+        if isinstance(picture, Embeds):
+            self._metrics.visual_tokens.labels("kept").inc(pending.num_visual_tokens)
+            return pending.given
         name = self._encoder(context, pending)
         instance = self.instances[name]
         with instance.working("encode"):
-            picture = pending.picture
             encoded = await self._in_time(name, "encode", instance.client.encode(picture))
         if encoded.num_visual_tokens != pending.num_visual_tokens:
             # The prompt has room for exactly the number that was counted from the header.

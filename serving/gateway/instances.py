@@ -9,7 +9,7 @@ from saccade.scheduler.cluster import InstanceState, Role, StageLoad
 from saccade.scheduler.cost_model import UNIT
 from saccade.scheduler.index import PlacementIndex
 from saccade.scheduler.policy import ONE_POOL
-from saccade.serving.media.load import Media
+from saccade.serving.media.load import Encodable
 from saccade.serving.transport.instance_pb2 import GenerateChunk, GenerateRequest, Prompt
 
 
@@ -26,10 +26,13 @@ class Encoded:
 class InstanceClient(Protocol):
     """Calls to one instance. All raise `InstanceError` when the instance fails."""
 
-    async def encode(self, picture: Media) -> Encoded: ...
+    async def encode(self, picture: Encodable) -> Encoded: ...
 
     async def stage_visual_tokens(self, request_key: str, references: Sequence[Any]) -> None:
-        """Make visual tokens available to the next `prefill` or `generate` of this key."""
+        """Make visual tokens available to the next `prefill` or `generate` of this key.
+
+        They are named by reference, but for those that came with the request.
+        """
         ...
 
     async def prefill(self, request_key: str, prompt: Prompt) -> tuple[bytes, float]:

@@ -2,15 +2,23 @@
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from saccade.serving.config.media import MediaConfig, MediaKind
 from saccade.serving.errors import InvalidRequestError
 from saccade.serving.media.fetch import ByteBudget, MediaFetcher
+from saccade.serving.media.inline import decode_file
 from saccade.serving.media.inspect import PictureHeader, content_hash, inspect
-from saccade.serving.media.parts import ClipPart, MediaLimits, MediaPart, PicturePart, find_media
+from saccade.serving.media.parts import (
+    ClipPart,
+    EmbedsPart,
+    MediaLimits,
+    MediaPart,
+    PicturePart,
+    find_media,
+)
 from saccade.serving.media.sampling import ClipHeader
 
 
@@ -45,7 +53,22 @@ class Clip:
         return self.part.param
 
 
-Media = Picture | Clip
+@dataclass(frozen=True, slots=True)
+class Embeds:
+    """Visual tokens that came with the request; their files are not opened here."""
+
+    kind: ClassVar[MediaKind] = "image"
+    part: EmbedsPart
+    files: Mapping[str, bytes]
+    content_hash: str
+
+    @property
+    def param(self) -> str:
+        return self.part.param
+
+
+Encodable = Picture | Clip
+Media = Encodable | Embeds
 
 
 async def load_media(
@@ -56,12 +79,17 @@ async def load_media(
     Raises ClientError, and nothing else.
     """
     limits = MediaLimits(
-        config.max_images, config.max_videos if video else 0, config.max_video_frames
+        config.max_images,
+        config.max_videos if video else 0,
+        config.max_video_frames,
+        config.accept_image_embeds,
     )
     parts = find_media(messages, limits)
     budget = ByteBudget(config.max_total_bytes)
 
     async def load(part: MediaPart) -> Media:
+        if isinstance(part, EmbedsPart):
+            return await asyncio.to_thread(_embeds, part, config, budget)
         urls = (part.url,) if isinstance(part, PicturePart) else part.urls
         kind: MediaKind = "video" if isinstance(part, ClipPart) and part.is_file else "image"
         files = [
@@ -79,7 +107,20 @@ async def load_media(
     raise first
 
 
-def _examine(part: MediaPart, files: Sequence[bytes], config: MediaConfig) -> Media:
+def _embeds(part: EmbedsPart, config: MediaConfig, budget: ByteBudget) -> Embeds:
+    files: dict[str, bytes] = {}
+    digest = hashlib.blake2b(b"embeds", digest_size=32)
+    for name, encoded in sorted(part.encoded.items()):
+        data = decode_file(encoded, config.max_embeds_bytes, part.param, name)
+        budget.take(len(data), part.param)
+        digest.update(f"{name} {content_hash(data)}".encode())
+        files[name] = data
+    return Embeds(part, files, digest.hexdigest())
+
+
+def _examine(
+    part: PicturePart | ClipPart, files: Sequence[bytes], config: MediaConfig
+) -> Encodable:
     if isinstance(part, PicturePart):
         return Picture(part, files[0], _picture(files[0], part, config), content_hash(files[0]))
     if part.is_file:

@@ -5,10 +5,11 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from prometheus_client import CollectorRegistry
 
+from saccade.encoders.base import VisualTokens
 from saccade.scheduler.cluster import Role
 from saccade.scheduler.roles import initial_roles
 from saccade.serving.gateway.context import PendingPicture, RequestContext
@@ -16,8 +17,8 @@ from saccade.serving.gateway.dispatch import Answer, Dispatcher
 from saccade.serving.gateway.instances import Encoded, Instance, InstanceError, Instances
 from saccade.serving.gateway.metrics import GatewayMetrics
 from saccade.serving.media.inspect import PictureHeader
-from saccade.serving.media.load import Media, Picture
-from saccade.serving.media.parts import PicturePart
+from saccade.serving.media.load import Embeds, Encodable, Picture
+from saccade.serving.media.parts import EmbedsPart, PicturePart
 from saccade.serving.transport.instance_pb2 import GenerateChunk, GenerateRequest, Prompt
 
 LEASE_S = 30.0
@@ -127,7 +128,7 @@ class FakeInstance:
         self.seen: list[tuple[str, Sequence[Any]]] = []
         """(answer key, visual tokens) of each prefill and generate."""
 
-    async def encode(self, picture: Media) -> Encoded:
+    async def encode(self, picture: Encodable) -> Encoded:
         self._call("encode")
         await self.world.step("encoding")
         return Encoded(f"tokens of {picture.param}", self.world.script.num_visual_tokens, 2.0, 3.0)
@@ -283,3 +284,10 @@ def a_picture(index: int) -> PendingPicture:
     part = PicturePart(f"messages[0].content[{index}]", "data:", 0, index)
     picture = Picture(part, b"bytes", PictureHeader("PNG", 8, 8, 1), f"hash-{index}")
     return PendingPicture(picture, NUM_VISUAL_TOKENS)
+
+
+def some_embeds(index: int) -> PendingPicture:
+    """A picture that the client has encoded itself."""
+    part = EmbedsPart(f"messages[0].content[{index}]", {"image_embeds": ""}, 0, index)
+    given = VisualTokens(cast(Any, f"tensor-{index}"), None, NUM_VISUAL_TOKENS)
+    return PendingPicture(Embeds(part, {}, f"hash-{index}"), NUM_VISUAL_TOKENS, given)
