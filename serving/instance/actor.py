@@ -150,7 +150,7 @@ class InstanceActor:
         self._encode = EncodeStage(
             encoder,
             threads=self._spec.threads,
-            max_batch=settings.engine.max_encode_batch,
+            max_patches=settings.engine.max_encode_patches,
             max_pixels=settings.media.max_pixels,
         )
 

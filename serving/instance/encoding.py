@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from saccade.encoders.base import Prepared, VisionEncoder, VisualTokens
+from saccade.serving.instance.batching import BatchQueue
 from saccade.serving.media.clip_decode import decode_clip, decode_frames
 from saccade.serving.media.decode import decode
 from saccade.serving.media.sampling import ClipHeader
@@ -37,12 +38,11 @@ class EncodeStage:
     """
 
     def __init__(
-        self, encoder: VisionEncoder, *, threads: int, max_batch: int, max_pixels: int
+        self, encoder: VisionEncoder, *, threads: int, max_patches: int, max_pixels: int
     ) -> None:
         self._encoder = encoder
-        self._max_batch = max_batch
         self._max_pixels = max_pixels
-        self._waiting: asyncio.Queue[_Waiting] = asyncio.Queue()
+        self._waiting = BatchQueue[_Waiting](lambda one: one.prepared.num_patches, max_patches)
         self._preprocess_pool = ThreadPoolExecutor(threads, thread_name_prefix="preprocess")
         self._encode_pool = ThreadPoolExecutor(1, thread_name_prefix="encode")
         self._loop = asyncio.create_task(self._encode_batches())
@@ -68,7 +68,7 @@ class EncodeStage:
         prepared = await self._in(self._preprocess_pool, preprocess)
         preprocessed = time.perf_counter()
         waiting = _Waiting(prepared)
-        self._waiting.put_nowait(waiting)
+        self._waiting.put(waiting)
         visual_tokens = await waiting.result
         encoded = time.perf_counter()
         return EncodedPicture(
@@ -95,11 +95,8 @@ class EncodeStage:
 
     async def _encode_batches(self) -> None:
         while True:
-            batch = [await self._waiting.get()]
-            while len(batch) < self._max_batch and not self._waiting.empty():
-                batch.append(self._waiting.get_nowait())
             # Whoever was cancelled meanwhile needs no encoding.
-            batch = [waiting for waiting in batch if not waiting.result.done()]
+            batch = [one for one in await self._waiting.take() if not one.result.done()]
             if batch:
                 await self._encode_batch(batch)
 
