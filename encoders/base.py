@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -19,7 +20,11 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from saccade.encoders.checkpoint import CheckpointFiles
-    from saccade.encoders.views import TowerView
+    from saccade.encoders.views import TowerView, Watched
+
+
+TOWER_VIEW = ("tower states", "attention")
+"""What `encode_with_views` gives, for `Support.exposes`."""
 
 
 class EncoderError(Exception):
@@ -91,11 +96,17 @@ class Prepared:
     """`image` or `video`; only the same kind is encoded together."""
     tensors: Mapping[str, torch.Tensor]
     layout: VisualLayout
+    patches_per_row: int = 1
+    """Of the pixels: a row is one patch, or a tile of them."""
+
+    @property
+    def num_rows(self) -> int:
+        return len(next(iter(self.tensors.values())))
 
     @property
     def num_patches(self) -> int:
-        """What the cost of encoding grows with: tiles, or patches."""
-        return len(next(iter(self.tensors.values())))
+        """What the cost of encoding grows with."""
+        return self.num_rows * self.patches_per_row
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +169,11 @@ class Family(ABC):
         """Whether visual tokens have (time, row, column) positions in the language model."""
         return False
 
+    @property
+    def patches_per_row(self) -> int:
+        """In one row of pixels as `tensors` leaves them: more than one where a row is a tile."""
+        return 1
+
     @abstractmethod
     def picture(self, width: int, height: int) -> VisualLayout:
         """Of a picture of this size in pixels. Raises `UnsupportedSizeError`."""
@@ -179,6 +195,27 @@ class Family(ABC):
         self, model: Any, kind: str, batch: Mapping[str, torch.Tensor]
     ) -> Sequence[torch.Tensor]:
         """The visual tokens of each picture or clip in a batch, [n, row_size] each."""
+
+    def watching(self, model: Any) -> AbstractContextManager[Watched]:
+        """Watch the tower encode one batch.
+
+        Raises `UnsupportedCheckpointError` for a family whose `support.exposes` is empty.
+        """
+        raise UnsupportedCheckpointError(f"{self.name} exposes nothing of its tower")
+
+    def per_token(
+        self,
+        model: Any,
+        kind: str,
+        batch: Mapping[str, torch.Tensor],
+        num_rows: Sequence[int],
+        seen: torch.Tensor,
+    ) -> Sequence[torch.Tensor]:
+        """What was seen of each row of pixels, as [n, width + 1] for each picture or clip.
+
+        `num_rows` says how many rows each of them has in the batch.
+        """
+        raise NotImplementedError(f"{self.name} exposes nothing of its tower")
 
 
 class VisionEncoder(ABC):

@@ -144,16 +144,22 @@ class Gateway:
     def _load_engine_client(self) -> "tuple[GatewayEngineClient, Placeholders | None]":
         from saccade.serving.engine.app import gateway_config
         from saccade.serving.engine.client import GatewayEngineClient
+        from saccade.serving.engine.given import GivenTokens
+        from saccade.serving.engine.handed import Receiver
         from saccade.serving.engine.placeholder import Placeholders
 
         client = GatewayEngineClient(  # type: ignore[abstract]  # completed at run time
             gateway_config(self._settings), self._dispatcher, self._is_healthy
         )
-        if not self._settings.serves_pictures:
+        if not self._settings.takes_visual_tokens:
             return client, None
         from saccade.encoders.registry import ENCODERS
 
-        return client, Placeholders(ENCODERS.family(self._settings.model.path))
+        family = ENCODERS.family(self._settings.model.path)
+        receiver = Receiver.of(family, client.model_config)
+        return client, Placeholders(
+            family, GivenTokens(receiver, client.model_config.max_model_len)
+        )
 
     def _is_healthy(self) -> bool:
         """For `/health`, as vLLM means it: an engine answers."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from saccade.encoders.base import Support, VisualLayout
-from saccade.encoders.towers import TOWER_VIEW, SquareTowerFamily, cut_after_feature_layer
+from saccade.encoders.base import TOWER_VIEW, Support, VisualLayout
+from saccade.encoders.towers import SquareTowerFamily, cut_after_feature_layer
 
 if TYPE_CHECKING:
     import torch

@@ -6,7 +6,7 @@ import struct
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from saccade.encoders.base import Support, VisualLayout
+from saccade.encoders.base import TOWER_VIEW, Support, VisualLayout
 from saccade.encoders.patches import PatchGridFamily
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class Qwen25VL(PatchGridFamily):
     name = "Qwen2.5-VL"
     architectures = ("Qwen2_5_VLForConditionalGeneration",)
-    support = Support(pictures=True, video=True)
+    support = Support(pictures=True, video=True, exposes=TOWER_VIEW)
 
     def __init__(self, files: CheckpointFiles) -> None:
         super().__init__(files)
@@ -37,3 +37,16 @@ class Qwen25VL(PatchGridFamily):
             batch["pixel_values"], batch["grid"]
         ).pooler_output
         return tokens
+
+    def token_order(self, grid: torch.Tensor) -> Any:
+        """The tower sorts tokens by window."""
+        from transformers.vision_utils import get_vision_window_index
+
+        index, _ = get_vision_window_index(
+            grid,
+            spatial_merge_size=self._merge,
+            window_size=self.files.number("vision", "window_size", 112),
+            patch_size=self._patch,
+            kwargs={},
+        )
+        return index.argsort()

@@ -8,11 +8,11 @@ import asyncio
 import json
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from saccade.encoders.base import UnsupportedSizeError
+from saccade.encoders.base import UnsupportedSizeError, VisualTokens
 from saccade.serving.api.admission import Admission
 from saccade.serving.api.asgi import App, ClientDisconnectedError, Message, Receive, Scope, Send
 from saccade.serving.api.body import read_body
@@ -37,7 +37,7 @@ from saccade.serving.gateway.context import (
 )
 from saccade.serving.gateway.metrics import GatewayMetrics
 from saccade.serving.media.fetch import MediaFetcher
-from saccade.serving.media.load import Media, load_media
+from saccade.serving.media.load import Embeds, Encodable, Media, load_media
 from saccade.serving.media.parts import replace_parts
 from saccade.serving.media.sampling import ClipHeader
 
@@ -62,6 +62,10 @@ class PicturePlaceholders(Protocol):
 
     def part(self, kind: MediaKind, num_visual_tokens: int) -> dict[str, Any]: ...
 
+    def given(self, files: Mapping[str, bytes], param: str) -> VisualTokens:
+        """What a client has computed itself, checked. Raises `InvalidRequestError`."""
+        ...
+
 
 @dataclass(slots=True, eq=False)
 class Guard:
@@ -73,7 +77,7 @@ class Guard:
     admission: Admission
     fetcher: MediaFetcher
     placeholders: PicturePlaceholders | None
-    """None when no encode instance is configured: pictures are refused."""
+    """None when neither an encode instance nor clients make visual tokens: none are taken."""
     metrics: GatewayMetrics
     in_flight: BytesInFlight
     is_ready: Callable[[], bool]
@@ -178,15 +182,15 @@ class Guard:
         )
         if not pictures:
             return body
-        if self.placeholders is None:
+        unencoded = next((one for one in pictures if not isinstance(one, Embeds)), None)
+        if self.placeholders is None or (unencoded and not self.settings.serves_pictures):
             raise InvalidRequestError(
                 "This server has no encode instance, so it takes no pictures.",
-                param=pictures[0].param,
+                param=(unencoded or pictures[0]).param,
                 code="unsupported_content_part",
             )
         context.pictures = tuple(
-            PendingPicture(picture, _num_visual_tokens(self.placeholders, picture))
-            for picture in pictures
+            [await _pending(self.placeholders, picture) for picture in pictures]
         )
         replacements = [
             (
@@ -207,7 +211,14 @@ def _dumps(body: dict[str, Any]) -> bytes:
         ) from None
 
 
-def _num_visual_tokens(placeholders: PicturePlaceholders, picture: Media) -> int:
+async def _pending(placeholders: PicturePlaceholders, picture: Media) -> PendingPicture:
+    if isinstance(picture, Embeds):
+        given = await asyncio.to_thread(placeholders.given, picture.files, picture.param)
+        return PendingPicture(picture, len(given.embeddings), given)
+    return PendingPicture(picture, _num_visual_tokens(placeholders, picture))
+
+
+def _num_visual_tokens(placeholders: PicturePlaceholders, picture: Encodable) -> int:
     header = picture.header
     try:
         if isinstance(header, ClipHeader):

@@ -12,7 +12,7 @@ from saccade.serving.caches.keys import PictureId
 from saccade.serving.errors import InvalidRequestError, SaccadeError
 from saccade.serving.gateway.instances import Encoded, InstanceError, LostVisualTokensError
 from saccade.serving.instance.actor import EncodeReport, InstanceCheck
-from saccade.serving.media.load import Clip, Media
+from saccade.serving.media.load import Clip, Encodable
 from saccade.serving.transport.channel import open_channel
 from saccade.serving.transport.instance_pb2 import (
     AbortRequest,
@@ -37,7 +37,7 @@ class RemoteInstance:
         self._channel = open_channel(grpc_address) if grpc_address else None
         self._stub: Any = InstanceStub(self._channel) if self._channel else None
 
-    async def encode(self, picture: Media, identity: PictureId | None) -> Encoded:
+    async def encode(self, picture: Encodable, identity: PictureId | None) -> Encoded:
         if isinstance(picture, Clip):
             call = self._actor.encode_clip.options(num_returns=2)
             returned = call.remote(identity, picture.header, *picture.files)

@@ -141,6 +141,11 @@ class Settings(BaseSettings):
     def serves_pictures(self) -> bool:
         return any("encode" in group.roles for group in self.instances.values())
 
+    @property
+    def takes_visual_tokens(self) -> bool:
+        """From an encode instance, or from clients."""
+        return self.serves_pictures or self.media.accept_image_embeds
+
 
 class _FileSource(PydanticBaseSettingsSource):
     """The values of the YAML file that is being loaded."""

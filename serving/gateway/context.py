@@ -5,6 +5,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from saccade.encoders.base import VisualTokens
 from saccade.scheduler.placement import Placement
 from saccade.serving.errors import SaccadeError
 from saccade.serving.media.load import Media
@@ -34,6 +35,8 @@ class PendingPicture:
 
     picture: Media
     num_visual_tokens: int
+    given: VisualTokens | None = None
+    """They came with the request, and were checked: nothing is left to encode."""
 
 
 @dataclass(slots=True, eq=False)

@@ -13,7 +13,7 @@ from saccade.scheduler.index import PlacementIndex
 from saccade.scheduler.policy import ONE_POOL
 from saccade.serving.caches.keys import PictureId
 from saccade.serving.caches.stats import Source
-from saccade.serving.media.load import Media
+from saccade.serving.media.load import Encodable
 from saccade.serving.transport.instance_pb2 import GenerateChunk, GenerateRequest, Prompt
 
 T = TypeVar("T")
@@ -40,7 +40,7 @@ class Encoded:
 class InstanceClient(Protocol):
     """Calls to one instance. All raise `InstanceError` when the instance fails."""
 
-    async def encode(self, picture: Media, identity: PictureId | None) -> Encoded:
+    async def encode(self, picture: Encodable, identity: PictureId | None) -> Encoded:
         """Visual tokens of a picture; without an identity, no cache is asked."""
         ...
 
@@ -51,6 +51,7 @@ class InstanceClient(Protocol):
     async def stage_visual_tokens(self, request_key: str, references: Sequence[Any]) -> None:
         """Make visual tokens available to the next `prefill` or `generate` of this key.
 
+        They are named by reference, but for those that came with the request.
         Raises `LostVisualTokensError` when one of them exists no more.
         """
         ...

@@ -24,6 +24,7 @@ from saccade.serving.gateway.context import PendingPicture, RequestContext
 from saccade.serving.gateway.instances import Encoded, InstanceError, Instances, in_time
 from saccade.serving.gateway.metrics import GatewayMetrics
 from saccade.serving.gateway.visual_metrics import GATEWAY
+from saccade.serving.media.load import Embeds
 
 # Who encoded a picture is remembered for so many pictures; forgetting costs a second encoding.
 MAX_HOLDERS = 65_536
@@ -99,6 +100,10 @@ class VisualTokenSource:
         raise first
 
     async def _reference(self, context: RequestContext, pending: PendingPicture) -> Any:
+        if isinstance(pending.picture, Embeds):
+            # They came with the request: there is nothing to encode, and no reference.
+            self._metrics.visual_tokens.labels("kept").inc(pending.num_visual_tokens)
+            return pending.given
         if not self._enabled or context.pinned is not None:
             name, encoded = await self._encode(context, pending, None)
             return self._recorded(context, name, encoded, encoded.source)
@@ -138,6 +143,7 @@ class VisualTokenSource:
         self, context: RequestContext, pending: PendingPicture, picture: PictureId | None
     ) -> tuple[str, Encoded]:
         """By an instance, from its cache or anew."""
+        assert not isinstance(pending.picture, Embeds), "they are encoded"
         name = self._placed(context, pending)
         instance = self._instances[name]
         with instance.working("encode"):

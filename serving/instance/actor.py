@@ -185,7 +185,7 @@ class InstanceActor:
         stage = EncodeStage(
             encoder,
             threads=self._spec.threads,
-            max_batch=settings.engine.max_encode_batch,
+            max_patches=settings.engine.max_encode_patches,
             max_pixels=settings.media.max_pixels,
         )
         if not settings.visual_cache.enabled:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from saccade.encoders.base import Prepared, VisionEncoder, VisualTokens
+from saccade.serving.instance.batching import BatchQueue
 from saccade.serving.media.clip_decode import decode_clip, decode_frames
 from saccade.serving.media.decode import decode
 from saccade.serving.media.sampling import ClipHeader
@@ -46,12 +47,11 @@ class EncodeStage:
     """
 
     def __init__(
-        self, encoder: VisionEncoder, *, threads: int, max_batch: int, max_pixels: int
+        self, encoder: VisionEncoder, *, threads: int, max_patches: int, max_pixels: int
     ) -> None:
         self._encoder = encoder
-        self._max_batch = max_batch
         self._max_pixels = max_pixels
-        self._waiting: asyncio.Queue[_Waiting] = asyncio.Queue()
+        self._waiting = BatchQueue[_Waiting](lambda one: one.prepared.num_patches, max_patches)
         self._preprocess_pool = ThreadPoolExecutor(threads, thread_name_prefix="preprocess")
         self._encode_pool = ThreadPoolExecutor(1, thread_name_prefix="encode")
         self._loop = asyncio.create_task(self._encode_batches())
@@ -93,7 +93,7 @@ class EncodeStage:
         """The second stage alone."""
         started = time.perf_counter()
         waiting = _Waiting(prepared)
-        self._waiting.put_nowait(waiting)
+        self._waiting.put(waiting)
         done = await waiting.result
         encode_ms = (time.perf_counter() - started) * 1e3
         return EncodedPicture(done.result, 0.0, encode_ms, done.ms)
@@ -120,11 +120,8 @@ class EncodeStage:
 
     async def _encode_batches(self) -> None:
         while True:
-            batch = [await self._waiting.get()]
-            while len(batch) < self._max_batch and not self._waiting.empty():
-                batch.append(self._waiting.get_nowait())
             # Whoever was cancelled meanwhile needs no encoding.
-            batch = [waiting for waiting in batch if not waiting.result.done()]
+            batch = [one for one in await self._waiting.take() if not one.result.done()]
             if batch:
                 await self._encode_batch(batch)
 

@@ -1,4 +1,4 @@
-"""Pictures and clips that are in the request itself: data URLs and bare base64."""
+"""Pictures, clips and tensors that are in the request itself: data URLs and bare base64."""
 
 import binascii
 from typing import Final, NoReturn, Self
@@ -42,6 +42,19 @@ def decode_inline(url: str | bytes, max_bytes: int, param: str, kind: MediaKind 
     else:
         payload = text
     return _decode_base64(payload, max_bytes, param, kind)
+
+
+def decode_file(text: str, max_bytes: int, param: str, name: str) -> bytes:
+    """The bytes of bare base64 in the field `name`, which takes no URL."""
+    encoded = text.encode("ascii", errors="replace")
+    if _decoded_size(encoded) > max_bytes:
+        raise TooLargeError(
+            f"{name} has more than {max_bytes} bytes.", param=param, code="image_embeds_too_large"
+        )
+    try:
+        return pybase64.b64decode(encoded, validate=True)
+    except binascii.Error:
+        _refuse(f"{name} is not valid base64.", param)
 
 
 def _decode_base64(encoded: bytes, max_bytes: int, param: str, kind: MediaKind) -> bytes:

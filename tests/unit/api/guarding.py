@@ -2,11 +2,12 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, cast
 
 from prometheus_client import CollectorRegistry
 
+from saccade.encoders.base import VisualTokens
 from saccade.serving.api.admission import Admission
 from saccade.serving.api.asgi import Receive, Scope, Send, send_json
 from saccade.serving.api.edge import Edge, Endpoint
@@ -118,6 +119,11 @@ class FakePlaceholders:
         key = f"{kind}_embeds"
         return {"type": key, key: f"{num_visual_tokens} visual tokens"}
 
+    def given(self, files: Mapping[str, bytes], param: str) -> VisualTokens:
+        """As many tokens as the file has bytes."""
+        rows: Any = range(len(files["image_embeds"]))
+        return VisualTokens(rows, None, len(rows))
+
 
 class WithVideo(FakePlaceholders):
     takes_video = True
@@ -132,12 +138,15 @@ class Server:
         *,
         placeholders: PicturePlaceholders | None = FakePlaceholders(),  # noqa: B008
         ready: bool = True,
+        instances: dict[str, Any] | None = None,
+        media: dict[str, Any] | None = None,
         **api: Any,
     ) -> None:
         self.inner = inner or Inner()
         self.fetcher = FakeFetcher()
         self.metrics = GatewayMetrics(CollectorRegistry())
-        settings = some_settings(api=api)
+        more = {"instances": instances} if instances else {}
+        settings = some_settings(api=api, media=media or {}, **more)
         self.admission = Admission(settings.api, self.metrics)
         self.ready = ready
         guard = Guard(

@@ -65,7 +65,7 @@ class System:
     def __init__(self, encoder: CountingEncoder, revision: str = "1", **config: Any) -> None:
         self.encoder = encoder
         self.cache = VisualTokenCache(VisualCacheConfig(**config), "encode-0")
-        stage = EncodeStage(encoder, threads=2, max_batch=8, max_pixels=10**6)
+        stage = EncodeStage(encoder, threads=2, max_patches=1024, max_pixels=10**6)
         self.stage = CachedEncodeStage(stage, self.cache, revision)
 
     async def ask(self, data: bytes, owner: str = "0" * 32) -> Delivered:

@@ -5,10 +5,11 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from prometheus_client import CollectorRegistry
 
+from saccade.encoders.base import VisualTokens
 from saccade.scheduler.cluster import Role
 from saccade.scheduler.roles import initial_roles
 from saccade.serving.caches.keys import PictureId
@@ -25,8 +26,8 @@ from saccade.serving.gateway.instances import (
 from saccade.serving.gateway.metrics import GatewayMetrics
 from saccade.serving.gateway.visual import VisualTokenSource
 from saccade.serving.media.inspect import PictureHeader
-from saccade.serving.media.load import Media, Picture
-from saccade.serving.media.parts import PicturePart
+from saccade.serving.media.load import Embeds, Encodable, Picture
+from saccade.serving.media.parts import EmbedsPart, PicturePart
 from saccade.serving.transport.instance_pb2 import GenerateChunk, GenerateRequest, Prompt
 
 LEASE_S = 30.0
@@ -140,7 +141,7 @@ class FakeInstance:
         self.seen: list[tuple[str, Sequence[Any]]] = []
         """(answer key, visual tokens) of each prefill and generate."""
 
-    async def encode(self, picture: Media, identity: PictureId | None) -> Encoded:
+    async def encode(self, picture: Encodable, identity: PictureId | None) -> Encoded:
         self._call("encode")
         self.identities.append(identity)
         await self.world.step("encoding")
@@ -324,3 +325,10 @@ def a_picture(index: int) -> PendingPicture:
     part = PicturePart(f"messages[0].content[{index}]", "data:", 0, index)
     picture = Picture(part, b"bytes", PictureHeader("PNG", 8, 8, 1), f"hash-{index}")
     return PendingPicture(picture, NUM_VISUAL_TOKENS)
+
+
+def some_embeds(index: int) -> PendingPicture:
+    """A picture that the client has encoded itself."""
+    part = EmbedsPart(f"messages[0].content[{index}]", {"image_embeds": ""}, 0, index)
+    given = VisualTokens(cast(Any, f"tensor-{index}"), None, NUM_VISUAL_TOKENS)
+    return PendingPicture(Embeds(part, {}, f"hash-{index}"), NUM_VISUAL_TOKENS, given)

@@ -12,7 +12,7 @@ from saccade.serving.config.visual_cache import VisualCacheConfig
 from saccade.serving.errors import InvalidRequestError
 from saccade.serving.gateway.context import RequestContext
 from saccade.serving.gateway.instances import Encoded
-from saccade.serving.media.load import Media
+from saccade.serving.media.load import Encodable
 from tests.unit.gateway.fakes import (
     NUM_BYTES,
     NUM_VISUAL_TOKENS,
@@ -139,7 +139,7 @@ async def test_after_a_restart_who_has_a_picture_on_its_disk_is_asked() -> None:
 
 async def test_a_hit_of_an_instance_is_counted_as_that() -> None:
     class Remembering(FakeInstance):
-        async def encode(self, picture: Media, identity: PictureId | None) -> Encoded:
+        async def encode(self, picture: Encodable, identity: PictureId | None) -> Encoded:
             encoded = await super().encode(picture, identity)
             return replace(encoded, source="disk", preprocess_ms=0.0, encode_ms=0.0, saved_ms=4.0)
 
@@ -155,7 +155,7 @@ async def test_a_hit_of_an_instance_is_counted_as_that() -> None:
 
 async def test_an_error_names_the_place_in_the_request_of_each_who_waited() -> None:
     class Refusing(FakeInstance):
-        async def encode(self, picture: Media, identity: PictureId | None) -> Encoded:
+        async def encode(self, picture: Encodable, identity: PictureId | None) -> Encoded:
             await super().encode(picture, identity)
             raise InvalidRequestError("broken", param=picture.param, code="invalid_image")
 
