@@ -13,8 +13,8 @@ from typing import Any, Final
 from saccade.serving.media.inline import LiftedText
 
 MIN_LIFTED_BYTES: Final = 16 * 2**10
-# Printable ASCII that stands for itself in a JSON string.
-_PLAIN: Final = bytes(code for code in range(0x20, 0x7F) if chr(code) not in '"\\')
+# Printable ASCII that may stand in a JSON string.
+_PLAIN_OR_BACKSLASH: Final = bytes(code for code in range(0x20, 0x7F) if chr(code) != '"')
 _IN_STRING: Final = re.compile(rb'(?:[^"\\]++|\\.)*+', re.DOTALL)
 
 
@@ -27,8 +27,10 @@ class Lifter:
 
     def __init__(self, min_bytes: int = MIN_LIFTED_BYTES) -> None:
         self._min_bytes = min_bytes
-        # What is outside of strings, and short strings without escapes.
-        self._outside = re.compile(rb'(?:[^"]++|"[^"\\]{0,%d}+")*+' % (min_bytes - 1))
+        # What is outside of strings, and short strings with few escapes.
+        self._outside = re.compile(
+            rb'(?:[^"]++|"[^"\\]{0,%d}+(?:\\.[^"\\]{0,64}+){0,64}+")*+' % (min_bytes - 1), re.DOTALL
+        )
         # No client can know it, so none can write a string that is taken for a lifted one.
         self._prefix = f"lifted-{secrets.token_hex(16)}-"
         self._rest = bytearray()
@@ -69,11 +71,13 @@ class Lifter:
         end = chunk.find(b'"', position)
         piece = chunk[position:] if end < 0 else chunk[position:end]
         held += piece
-        if piece.translate(None, _PLAIN + b"\\") or (end >= 0 and held.endswith(b"\\")):
+        if _is_mixed(piece) or (end >= 0 and held.endswith(b"\\")):
             # Not plain, or this quote may belong to an escape.
-            self._rest += b'"' + held[: len(held) - len(piece)]
+            del held[len(held) - len(piece) :]
+            self._rest += b'"'
+            self._rest += held
             self._held, self._in_string = None, True
-            self._escaped = _ends_escaping(held[: len(held) - len(piece)])
+            self._escaped = _ends_escaping(held)
             return position
         if end < 0:
             return len(chunk)
@@ -147,6 +151,17 @@ def _restored(value: Any, lifted: Mapping[str, bytes]) -> Any:
     return value
 
 
-def _ends_escaping(text: bytes | bytearray) -> bool:
+def _is_mixed(piece: bytes) -> bool:
+    """Whether there is more in it than plain characters and `\\/`."""
+    if piece.translate(None, _PLAIN_OR_BACKSLASH):
+        return True
+    # The last character may begin an escape that the next piece ends.
+    return b"\\" in piece and b"\\" in piece.replace(b"\\/", b"")[:-1]
+
+
+def _ends_escaping(text: bytearray) -> bool:
     """Whether the next character belongs to an escape."""
-    return (len(text) - len(text.rstrip(b"\\"))) % 2 == 1
+    num_backslashes = 0
+    while num_backslashes < len(text) and text[-1 - num_backslashes] == ord("\\"):
+        num_backslashes += 1
+    return num_backslashes % 2 == 1
