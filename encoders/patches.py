@@ -62,7 +62,7 @@ class PatchGridFamily(Family):
 
     def picture(self, width: int, height: int) -> VisualLayout:
         rows, columns = self._grid(width, height, self._limits)
-        return VisualLayout(rows * columns, (1, rows, columns))
+        return VisualLayout.stepped((1, rows, columns))
 
     def tensors(self, kind: str, processed: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         if kind == "video":
