@@ -87,8 +87,10 @@ class PatchGridFamily(Family):
     ) -> Sequence[torch.Tensor]:
         cell = self._merge**2
         tokens = seen.unflatten(0, (-1, cell)).mean(1)
-        in_place: torch.Tensor = tokens[self.token_order(batch["grid"])]
-        return in_place.split([num // cell for num in num_rows])
+        sizes = [num // cell for num in num_rows]
+        # torch leaves `split` without types.
+        parts: Sequence[torch.Tensor] = tokens[self.token_order(batch["grid"])].split(sizes)
+        return parts
 
     def token_order(self, grid: torch.Tensor) -> Any:
         """Where each token of a batch stands while the tower works: by default where it ends."""
