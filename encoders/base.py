@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 if TYPE_CHECKING:
     import torch
@@ -48,17 +48,49 @@ class BrokenOutputError(EncoderError):
 
 
 @dataclass(frozen=True, slots=True)
+class Block:
+    """Visual tokens that show rows and columns of one view, row by row."""
+
+    rows: int
+    columns: int
+    newlines: bool = False
+    """Whether a newline ends each row, one token that shows nothing."""
+
+    @property
+    def num_tokens(self) -> int:
+        return self.rows * (self.columns + self.newlines)
+
+
+@dataclass(frozen=True, slots=True)
 class VisualLayout:
     """What a picture or a clip becomes, before any pruning; known from its header alone.
 
     `grid` is (steps in time, rows, columns) of visual tokens, in families whose language model
     rotates by them (M-RoPE); None where visual tokens are a plain sequence. `time_scale` is the
     distance in positions between two steps in time.
+
+    `blocks` say where in the picture tokens are, in all families: the picture as a whole, then its
+    tiles put together; or one block for each frame or step in time. What is left of `num_tokens`
+    shows nothing: the newline behind a clip, or a summary token before a picture.
     """
 
     num_tokens: int
     grid: tuple[int, int, int] | None = None
     time_scale: float = 1.0
+    blocks: tuple[Block, ...] = ()
+
+    @classmethod
+    def tiled(cls, side: int, rows: int, columns: int) -> Self:
+        """The whole picture as a square, and once more as tiles with newlines."""
+        blocks = (Block(side, side), Block(rows, columns, newlines=True))
+        return cls(sum(block.num_tokens for block in blocks), blocks=blocks)
+
+    @classmethod
+    def stepped(cls, grid: tuple[int, int, int], time_scale: float = 1.0) -> Self:
+        """A grid of visual tokens, each step in time as a block."""
+        steps, rows, columns = grid
+        blocks = (Block(rows, columns),) * steps
+        return cls(steps * rows * columns, grid, time_scale, blocks)
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,7 +62,7 @@ class PatchGridFamily(Family):
 
     def picture(self, width: int, height: int) -> VisualLayout:
         rows, columns = self._grid(width, height, self._limits)
-        return VisualLayout(rows * columns, (1, rows, columns))
+        return VisualLayout.stepped((1, rows, columns))
 
     def tensors(self, kind: str, processed: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         if kind == "video":
@@ -87,7 +87,10 @@ class PatchGridFamily(Family):
     ) -> Sequence[torch.Tensor]:
         cell = self._merge**2
         tokens = seen.unflatten(0, (-1, cell)).mean(1)
-        return tokens[self.token_order(batch["grid"])].split([num // cell for num in num_rows])
+        sizes = [num // cell for num in num_rows]
+        # torch leaves `split` without types.
+        parts: Sequence[torch.Tensor] = tokens[self.token_order(batch["grid"])].split(sizes)
+        return parts
 
     def token_order(self, grid: torch.Tensor) -> Any:
         """Where each token of a batch stands while the tower works: by default where it ends."""

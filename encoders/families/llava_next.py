@@ -36,7 +36,7 @@ class LlavaNext(SquareTowerFamily):
         rows, columns = unpadded_grid(
             width, height, tall // self.tile_size * self.side, wide // self.tile_size * self.side
         )
-        return VisualLayout(self.side**2 + rows * (columns + 1))
+        return VisualLayout.tiled(self.side, rows, columns)
 
     def vision_config(self, config: Any) -> None:
         cut_after_feature_layer(config)

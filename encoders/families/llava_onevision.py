@@ -7,7 +7,13 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from saccade.encoders.base import TOWER_VIEW, Support, UnsupportedCheckpointError, VisualLayout
+from saccade.encoders.base import (
+    TOWER_VIEW,
+    Block,
+    Support,
+    UnsupportedCheckpointError,
+    VisualLayout,
+)
 from saccade.encoders.tiles import best_resolution, tile_resolutions, unpadded_grid
 from saccade.encoders.towers import SquareTowerFamily, tiles_of_one
 
@@ -51,11 +57,13 @@ class LlavaOnevision(SquareTowerFamily):
         ratio = math.sqrt(rows * columns / self._max_tokens)
         if ratio > MAX_RATIO:
             rows, columns = int(rows // ratio), int(columns // ratio)
-        return VisualLayout(self.side**2 + rows * (columns + 1))
+        return VisualLayout.tiled(self.side, rows, columns)
 
     def clip(self, width: int, height: int, num_frames: int, frames_per_s: float) -> VisualLayout:
         """Frames are seen whole and pooled; one newline ends the clip."""
-        return VisualLayout(num_frames * self._tokens_per_frame + 1)
+        side = math.isqrt(self._tokens_per_frame)
+        blocks = (Block(side, side),) * num_frames
+        return VisualLayout(num_frames * self._tokens_per_frame + 1, blocks=blocks)
 
     def tensors(self, kind: str, processed: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         if kind == "video":

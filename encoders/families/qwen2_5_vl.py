@@ -28,7 +28,7 @@ class Qwen25VL(PatchGridFamily):
         grid = self._clip_grid(width, height, num_frames)
         # Stock vLLM keeps the seconds in 32 bits, and what it cuts off depends on it.
         (seconds,) = struct.unpack("f", struct.pack("f", self._temporal / frames_per_s))
-        return VisualLayout(grid[0] * grid[1] * grid[2], grid, seconds * self._tokens_per_second)
+        return VisualLayout.stepped(grid, seconds * self._tokens_per_second)
 
     def encode(
         self, model: Any, kind: str, batch: Mapping[str, torch.Tensor]
