@@ -23,6 +23,11 @@ HELLO: list[Any] = [{"role": "user", "content": "hello"}]
 PICTURE = {"type": "image_url", "image_url": {"url": data_url(drawn(1))}}
 
 
+def not_seen_before(seed: int) -> dict[str, Any]:
+    """A picture that no other test sends: it has to be encoded."""
+    return {"type": "image_url", "image_url": {"url": data_url(drawn(seed))}}
+
+
 @pytest.fixture(scope="module")
 def http(server: Server) -> Iterator[httpx2.Client]:
     with httpx2.Client(base_url=server.url, timeout=120) as client:
@@ -394,7 +399,7 @@ def test_keep_alive_comments_flow_while_a_picture_is_being_encoded(
     encoder = psutil.Process(server.instance_pid("encode-0"))
     encoder.suspend()
     try:
-        messages = [{"role": "user", "content": [PICTURE]}]
+        messages = [{"role": "user", "content": [not_seen_before(901)]}]
         body = {"model": MODEL, "messages": messages, "stream": True, "max_tokens": 3}
         with http.stream("POST", "/v1/chat/completions", json=body) as response:
             assert response.status_code == 200
@@ -415,7 +420,7 @@ def test_a_client_that_leaves_while_its_picture_is_encoded_is_forgotten(
     encoder = psutil.Process(server.instance_pid("encode-0"))
     encoder.suspend()
     try:
-        messages = [{"role": "user", "content": [PICTURE]}]
+        messages = [{"role": "user", "content": [not_seen_before(902)]}]
         body = {"model": MODEL, "messages": messages, "stream": True}
         with http.stream("POST", "/v1/chat/completions", json=body) as response:
             lines = response.iter_lines()  # closes the response when it is collected
