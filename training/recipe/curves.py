@@ -9,10 +9,9 @@ from saccade.training.recipe.log import read_log
 def draw_curves(log: Path, picture: Path) -> None:
     """Losses on the left, on a logarithmic scale; scores on held-out pictures on the right."""
     from cycler import cycler
-    from matplotlib import colormaps
     from matplotlib.figure import Figure
 
-    styles = cycler(linestyle=["-", "--"]) * cycler(color=colormaps["tab10"].colors)
+    styles = cycler(linestyle=["-", "--"]) * cycler(color=[f"C{number}" for number in range(10)])
     curves: dict[str, list[tuple[int, float]]] = defaultdict(list)
     for entry in read_log(log):
         for name, value in entry.items():

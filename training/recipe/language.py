@@ -207,4 +207,5 @@ def answer_weights(sequences: Sequences) -> Tensor:
     rows = said.nonzero()[:, 0]
     answers = rows * (int(sequences.questions.max()) + 1) + sequences.questions[said]
     _, of_answer, lengths = torch.unique(answers, return_inverse=True, return_counts=True)
-    return lengths[of_answer].float().rsqrt()
+    weights: Tensor = lengths[of_answer].float().rsqrt()
+    return weights
