@@ -460,7 +460,11 @@ def test_idle_instances_leave_the_cores_alone(server: Server) -> None:
     names = {process: process.name() for process in server.family()}
     processes = [p for p, name in names.items() if "ray::Inst" in name or is_engine(p)]
     assert len(processes) == 5, sorted(names.values())
-    before = {process: sum(process.cpu_times()[:2]) for process in processes}
-    psutil.cpu_percent(interval=2.0)
-    used_s = {process.pid: sum(process.cpu_times()[:2]) - before[process] for process in processes}
-    assert max(used_s.values()) < 0.5, used_s
+
+    def busy_s() -> dict[int, float]:
+        before = {process: sum(process.cpu_times()[:2]) for process in processes}
+        psutil.cpu_percent(interval=2.0)
+        return {p.pid: sum(p.cpu_times()[:2]) - used_s for p, used_s in before.items()}
+
+    # What earlier tests have asked for may still be under way.
+    until(lambda: max(busy_s().values()) < 0.5, 30, busy_s)
