@@ -13,7 +13,7 @@ import openai
 import psutil
 import pytest
 
-from tests.e2e.server import Server, is_engine, until
+from tests.e2e.server import Server, until
 from tests.integration.pictures import data_url, drawn
 
 pytestmark = pytest.mark.slow
@@ -458,8 +458,11 @@ def test_no_more_is_pulled_or_given_up_than_was_handed_over(server: Server) -> N
 def test_idle_instances_leave_the_cores_alone(server: Server) -> None:
     """NIXL's progress thread or vLLM's spinning reader would burn a core each."""
     names = {process: process.name() for process in server.family()}
-    processes = [p for p, name in names.items() if "ray::Inst" in name or is_engine(p)]
-    assert len(processes) == 5, sorted(names.values())
+    instances = [process for process, name in names.items() if "ray::Inst" in name]
+    # Their children are the engines, one of which now and then goes without its name.
+    processes = {*instances, *(child for one in instances for child in one.children())}
+    assert len(instances) == 3, sorted(names.values())
+    assert len(processes) >= 5, sorted(names.values())
 
     def busy_s() -> dict[int, float]:
         before = {process: sum(process.cpu_times()[:2]) for process in processes}

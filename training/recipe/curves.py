@@ -5,13 +5,14 @@ from pathlib import Path
 
 from saccade.training.recipe.log import read_log
 
+COLOURS = 10
+"""Of matplotlib's own cycle; after them they come again, dashed."""
+
 
 def draw_curves(log: Path, picture: Path) -> None:
     """Losses on the left, on a logarithmic scale; scores on held-out pictures on the right."""
-    from cycler import cycler
     from matplotlib.figure import Figure
 
-    styles = cycler(linestyle=["-", "--"]) * cycler(color=[f"C{number}" for number in range(10)])
     curves: dict[str, list[tuple[int, float]]] = defaultdict(list)
     for entry in read_log(log):
         for name, value in entry.items():
@@ -19,12 +20,17 @@ def draw_curves(log: Path, picture: Path) -> None:
                 curves[name].append((entry["step"], value))
     figure = Figure(figsize=(12, 4.5), layout="constrained")
     losses, scores = figure.subplots(1, 2)
-    for axis in (losses, scores):
-        axis.set_prop_cycle(styles)
     for name, points in curves.items():
         measured = name.startswith("held-out ")
         axis = scores if measured else losses
-        axis.plot(*zip(*points, strict=True), label=name.removeprefix("held-out "), linewidth=1.2)
+        number = len(axis.lines)
+        axis.plot(
+            *zip(*points, strict=True),
+            label=name.removeprefix("held-out "),
+            linewidth=1.2,
+            color=f"C{number}",
+            linestyle="-" if number < COLOURS else "--",
+        )
     losses.set(title="Training loss", xlabel="step", yscale="log")
     scores.set(title="Held-out pictures", xlabel="step", ylim=(0, 1.02))
     for axis, corner in ((losses, "lower left"), (scores, "lower right")):
