@@ -82,8 +82,9 @@ def clip(
     asked: dict[str, Question] = {}
     lasting = _lasting(rng, sampled.frames[-1], split, attempts=2 * num_questions)
     for question in itertools.chain(sampled.questions, lasting):
-        if len(asked) < num_questions:
-            asked.setdefault(question.text, question)
+        if len(asked) == num_questions:
+            break
+        asked.setdefault(question.text, question)
     return Example(sampled.frames, drawn, tuple(asked.values()))
 
 
