@@ -38,6 +38,10 @@ NEARLY_LINEAR = 0.25
 
 VISUAL_TOKEN_STD = 2.0
 
+PLACE_STD = 4.0
+"""Of the two numbers of a visual token that say where its object is: twice that of the others, for
+a language model does not find what is faint."""
+
 
 def initialise(model: TinyModel) -> None:
     for name, parameter in model.named_parameters():
@@ -69,14 +73,21 @@ def whiten_patches(model: TinyModel, pictures: Tensor) -> None:
 
 
 @torch.no_grad()
-def whiten_features(model: TinyModel, pictures: Tensor) -> None:
+def begin_projector(model: TinyModel, pictures: Tensor, place: Tensor) -> None:
     """Let the projector begin with the principal components of what the tower makes of these
-    pictures, each scaled to a variance of one.
+    pictures, each scaled to a variance of one; and, in the first two numbers of each token, with
+    the place of its object.
 
     The tower's features are a thousand times longer than embedded words. Passed on at their length
-    they drown whatever the layers of the language model add to them.
+    they drown whatever the layers of the language model add to them. Pictures are [B, 3, S, S] of
+    uint8, places [B, patches, 2].
     """
-    features = model.features(pictures).flatten(0, 1)
+    features = torch.cat([model.features(some) for some in pictures.split(16)]).flatten(0, 1)
+    _whiten(model, features)
+    _carry(model, features, place.flatten(0, 1))
+
+
+def _whiten(model: TinyModel, features: Tensor) -> None:
     variances, components = torch.linalg.eigh(torch.cov(features.T))
     least = LEAST_FEATURE_VARIANCE_RATIO * variances.mean()
     whitening = components / (variances + least).sqrt()
@@ -87,6 +98,21 @@ def whiten_features(model: TinyModel, pictures: Tensor) -> None:
     second.weight.normal_(std=second.in_features**-0.5)
     second.bias.zero_()
     second.weight *= VISUAL_TOKEN_STD / model.projector(features).std()
+
+
+def _carry(model: TinyModel, features: Tensor, place: Tensor) -> None:
+    """Through units in pairs: GELU(x) - GELU(-x) is x."""
+    first, second = model.projector.linear_1, model.projector.linear_2
+    standing = (place - place.mean(0)) / place.std(0)
+    centred = features - features.mean(0)
+    directions = torch.linalg.lstsq(centred, standing).solution.T  # [2, vision width]
+    first.weight[:4] = torch.cat([directions, -directions])
+    first.bias[:4] = -first.weight[:4] @ features.mean(0)
+    second.weight[:, :4] = 0
+    second.weight[:2] = 0
+    for number in range(2):
+        second.weight[number, number] = PLACE_STD
+        second.weight[number, 2 + number] = -PLACE_STD
 
 
 @torch.no_grad()

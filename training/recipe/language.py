@@ -1,7 +1,7 @@
-"""Stages three and four: the projector and the language model, from answers.
+"""The last two stages: the projector and the language model, from answers.
 
 Alignment in LLaVA's sense trains a projector into a language model that exists. Here there is none
-yet, so the third stage teaches both at once to describe pictures; the fourth teaches answering.
+yet, so that stage teaches both at once to find things in pictures; instruction teaches the rest.
 """
 
 from collections import defaultdict
@@ -23,16 +23,16 @@ from saccade.training.data import (
     text_only,
 )
 from saccade.training.recipe.device import on_device
-from saccade.training.recipe.initial import whiten_features
+from saccade.training.recipe.initial import begin_projector
 from saccade.training.recipe.model import TinyModel
-from saccade.training.recipe.pictures import IGNORED, squeezed
+from saccade.training.recipe.pictures import IGNORED, PatchTargets, squeezed
 from saccade.training.recipe.sequences import Composer, Row, Sequences, some_system_prompt
 from saccade.training.recipe.settings import LanguageStage
 
 TEXT_FIRST_RATIO = 0.6
 """Of conversations, which put the text before the picture, as OpenAI's own examples do."""
 
-PICTURES_TO_WHITEN = 128
+PICTURES_TO_BEGIN_WITH = 256
 
 QUESTIONS_BEFORE_PICTURES = 2
 """With the picture twice, a row is as long as the others; a clip is asked about once."""
@@ -49,7 +49,8 @@ class LanguageTask:
         self.model = model
         self.settings = settings
         self._composer = Composer(model.architecture)
-        self._side = model.architecture.vision.image_size
+        vision = model.architecture.vision
+        self._side, self._patches_side = vision.image_size, vision.image_size // vision.patch_size
 
     def modules(self) -> dict[str, nn.Module]:
         return {"model": self.model}
@@ -61,9 +62,13 @@ class LanguageTask:
     def begin(self) -> None:
         if self.settings.stage != "alignment":
             return  # the projector has been trained
-        batches = -(-PICTURES_TO_WHITEN // self.settings.schedule.batch_size)
-        pictures = [self.batch(-1 - number).pictures for number in range(batches)]
-        whiten_features(self.model, torch.cat(pictures).to(self.model.device))
+        examples = [
+            still(Split.TRAIN, self.settings.seed, -1 - number, self.settings.kinds)
+            for number in range(PICTURES_TO_BEGIN_WITH)
+        ]
+        pictures = torch.stack([squeezed(e.pictures[0], self._side) for e in examples])
+        place = PatchTargets.of(examples, self._patches_side).place
+        begin_projector(self.model, pictures.to(self.model.device), place.to(self.model.device))
 
     def batch(self, number: int) -> LanguageBatch:
         settings, size = self.settings, self.settings.schedule.batch_size

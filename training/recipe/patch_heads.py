@@ -17,6 +17,7 @@ from saccade.training.data.shapes import SHAPES
 from saccade.training.recipe.pictures import (
     IGNORED,
     LONGEST_LABEL,
+    OFFSETS_IN_A_PICTURE,
     SILHOUETTE_SIDE,
     PatchTargets,
 )
@@ -84,6 +85,37 @@ class PatchHeads(nn.Module):
         labelled = targets.characters[..., 0] > 0
         hit = (read["characters"].argmax(-1) == targets.characters).all(-1)
         return scores | {"label": _share(hit[labelled])}
+
+
+class PlaceHead(nn.Module):
+    """A linear reading of where in the picture the object's middle is, which a patch's own
+    position and its offset do not add up to by themselves. A convolution cannot know it."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.place = nn.Linear(width, 2)
+
+    def forward(self, features: Tensor) -> Tensor:
+        place: Tensor = self.place(self.norm(features))
+        return place
+
+    def loss(self, features: Tensor, place: Tensor, owned: Tensor) -> Tensor:
+        """Objects and the background weigh the same, however many patches they have.
+
+        [..., N, width], [..., N, 2] and [..., N] -> a number.
+        """
+        each = smooth_l1_loss(self(features), place, reduction="none").sum(-1)
+        parts = [each[mask].mean() for mask in (owned, ~owned) if mask.any()]
+        return torch.stack(parts).mean() if parts else each.sum()
+
+    @torch.no_grad()
+    def score(self, features: Tensor, place: Tensor, owned: Tensor) -> float:
+        """Of the patches with an object, which share is told its half of the picture rightly, both
+        ways."""
+        middle = OFFSETS_IN_A_PICTURE / 2
+        hit = (self(features) > middle) == (place > middle)
+        return _share(hit[owned].all(-1))
 
 
 def _rare(logits: Tensor, targets: Tensor) -> Tensor:

@@ -46,6 +46,7 @@ class PatchTargets:
     glyph: Tensor  # [B, N], the character in this very patch; 0 for none, ignored at its edges
     region: Tensor  # [B, N], number of the object in the whole batch, or -1
     offset: Tensor  # [B, N, 2], from the patch to its object's middle, in quarters of a picture
+    place: Tensor  # [B, N, 2], of the object's middle, or of the patch if it shows none; the same
     outline: Tensor  # [B, N, cells], 1 where a cell of the patch shows any object
     silhouette: Tensor  # [B, N, points], 1 where its object is, seen from that object's middle
 
@@ -64,9 +65,19 @@ class PatchTargets:
         )
 
 
+def _place(example: Example, owner: Owners, side: int) -> NDArray[np.float64]:
+    """[patches, 2], of each patch's object's middle, or of the patch itself."""
+    scene = example.scenes[0]
+    ticks = (np.arange(side) + 0.5) / side
+    patches = np.stack(np.meshgrid(ticks, ticks), axis=-1).reshape(-1, 2)
+    middles = np.array([*([o.x / scene.width, o.y / scene.height] for o in scene.objects), [0, 0]])
+    place = np.where((owner == NOBODY)[:, None], patches, middles[owner])
+    return np.asarray(place * OFFSETS_IN_A_PICTURE, dtype=np.float64)
+
+
 def _table(example: Example, first_region: int, side: int) -> dict[str, Integers | Floats]:
     """One picture's row of every field."""
-    scene, objects = example.scenes[0], example.scenes[0].objects
+    objects = example.scenes[0].objects
     cells = _cells_of_patches(example.drawn[0].owners, side)
     owner = _owner_of_patches(cells, len(objects))
 
@@ -74,11 +85,8 @@ def _table(example: Example, first_region: int, side: int) -> dict[str, Integers
         """`owner` is -1 for the background, and so the last row."""
         return np.array([*values, nothing], dtype=dtype)[owner]
 
-    middles = [[o.x / scene.width, o.y / scene.height] for o in objects]
-    ticks = (np.arange(side) + 0.5) / side
-    patches = np.stack(np.meshgrid(ticks, ticks), axis=-1).reshape(-1, 2)
-    offset = (by_owner(middles, [0.0, 0.0], np.float64) - patches) * OFFSETS_IN_A_PICTURE
-    offset[owner == NOBODY] = 0
+    place = _place(example, owner, side)
+    offset = place - _place(example, np.full_like(owner, NOBODY), side)
     return {
         "shape": by_owner([SHAPES.index(o.shape) for o in objects], IGNORED),
         "colour": by_owner([1 + COLOURS.index(o.colour) for o in objects], 0),
@@ -87,6 +95,7 @@ def _table(example: Example, first_region: int, side: int) -> dict[str, Integers
         "glyph": _glyphs(example, side),
         "region": by_owner(range(first_region, first_region + len(objects)), -1),
         "offset": offset.astype(np.float32),
+        "place": place.astype(np.float32),
         "outline": (cells != NOBODY).astype(np.float32),
         "silhouette": by_owner(
             list(_silhouettes(example)), np.zeros(SILHOUETTE_SIDE**2), np.float32

@@ -70,6 +70,8 @@ class _TowersStage(_Stage):
     """Of the contrastive loss between pictures and captions."""
     patch_weight: Annotated[float, Field(ge=0)] = 1.0
     """Of the losses of the heads that read single patches; they are thrown away afterwards."""
+    place_weight: Annotated[float, Field(ge=0)] = 0.0
+    """Of the loss of the head that reads from a patch where in the picture its object is."""
     region_weight: Annotated[float, Field(ge=0)] = 0.5
     """Of the contrastive loss between an object's patches and its name."""
 

@@ -16,7 +16,7 @@ from torch.nn.functional import cross_entropy, normalize
 from saccade.training.data import Example, Split, still
 from saccade.training.recipe.device import on_device
 from saccade.training.recipe.model import TinyModel
-from saccade.training.recipe.patch_heads import PatchHeads
+from saccade.training.recipe.patch_heads import PatchHeads, PlaceHead
 from saccade.training.recipe.pictures import PatchTargets, squeezed
 from saccade.training.recipe.settings import ContrastiveStage, RefinementStage
 from saccade.training.tokenizer import build_tokenizer, text_tower_tokenizer
@@ -46,20 +46,27 @@ class TowersTask:
         sizes = model.architecture.vision
         self._patches_side = sizes.image_size // sizes.patch_size
         self.heads = PatchHeads(sizes)
+        self.place_head = PlaceHead(sizes.hidden_size)
         self._tokenizer = text_tower_tokenizer(build_tokenizer(model.architecture))
         self._side = sizes.image_size
         self._feature_layer = sizes.num_layers + 1 + sizes.feature_layer
 
     def modules(self) -> dict[str, nn.Module]:
         """What is trained, or kept for going on."""
-        return {"model": self.model, "heads": self.heads}
+        return {"model": self.model, "heads": self.heads, "place": self.place_head}
 
     def begin(self) -> None:
         """From what the tower knows."""
 
     def trained(self) -> Iterable[nn.Parameter]:
         model = self.model
-        for part in (model.vision, model.text, model.visual_projection, self.heads):
+        for part in (
+            model.vision,
+            model.text,
+            model.visual_projection,
+            self.heads,
+            self.place_head,
+        ):
             yield from part.parameters()
         yield model.logit_scale
 
@@ -81,14 +88,17 @@ class TowersTask:
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """From what goes into the tower's first layer and comes out of each."""
         contrasts = self._contrasts(layers[-1], batch)
-        heads = self.heads.losses(layers[self._feature_layer][:, 1:], batch.patches)
+        features = layers[self._feature_layer][:, 1:]
+        heads = self.heads.losses(features, batch.patches)
+        place = self.place_head.loss(features, *_places(batch.patches))
         settings = self.settings
         total = (
             settings.caption_weight * contrasts["pictures"]
             + settings.region_weight * contrasts["regions"]
             + settings.patch_weight * torch.stack(list(heads.values())).sum()
+            + settings.place_weight * place
         )
-        return total, contrasts | heads
+        return total, contrasts | heads | {"place": place}
 
     def _contrasts(self, last_layer: Tensor, batch: TowersBatch) -> dict[str, Tensor]:
         joint = self.model.joint_picture(last_layer)
@@ -119,7 +129,11 @@ class TowersTask:
         found = (texts @ joint[:, 0].T).argmax(1)
         right = (found == torch.arange(len(texts), device=found.device)).float().mean()
         features = layers[self._feature_layer]
-        return {"retrieval": right.item()} | self.heads.scores(features[:, 1:], batch.patches)
+        return {
+            "retrieval": right.item(),
+            **self.heads.scores(features[:, 1:], batch.patches),
+            "place": self.place_head.score(features[:, 1:], *_places(batch.patches)),
+        }
 
     def _symmetric(self, pictures: Tensor, texts: Tensor) -> Tensor:
         logits = self._logits(pictures, texts)
@@ -153,6 +167,10 @@ class TowersTask:
             patches=PatchTargets.of(examples, self._patches_side),
             number=number,
         )
+
+
+def _places(patches: PatchTargets) -> tuple[Tensor, Tensor]:
+    return patches.place, patches.region >= 0
 
 
 def padded(tokenizer: Tokenizer, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
