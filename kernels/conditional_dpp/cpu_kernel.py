@@ -36,6 +36,21 @@ def _best(residual: Floats, squared: Floats) -> int:
     return picked
 
 
+@numba.njit(cache=True, nogil=True, fastmath={"contract", "reassoc"})
+def _add_rows(row: Floats, rows: Floats, picked: int, sign: float) -> None:
+    """row += sign · rows[:, picked] @ rows, four rows at a time: `row` is loaded and stored less."""
+    blocks = len(rows) // 4 * 4
+    for first in range(0, blocks, 4):
+        a, b, c, d = rows[first], rows[first + 1], rows[first + 2], rows[first + 3]
+        wa, wb, wc, wd = sign * a[picked], sign * b[picked], sign * c[picked], sign * d[picked]
+        for token in range(len(row)):
+            row[token] += (wa * a[token] + wb * b[token]) + (wc * c[token] + wd * d[token])
+    for last in range(blocks, len(rows)):
+        weight = sign * rows[last, picked]
+        for token in range(len(row)):
+            row[token] += weight * rows[last, token]
+
+
 @numba.njit(cache=True, nogil=True, fastmath={"contract"})
 def _greedy(
     known: Floats,
@@ -57,15 +72,9 @@ def _greedy(
         if are_similarities:
             row += known[picked]
         else:
-            for column in range(len(known)):
-                weight = known[column, picked]
-                for token in range(num_tokens):
-                    row[token] += weight * known[column, token]
-        for earlier in range(step):
-            weight = factor[earlier, picked]
-            for token in range(num_tokens):
-                row[token] -= weight * factor[earlier, token]
-        scale = 1 / np.sqrt(residual[picked])
+            _add_rows(row, known, picked, np.float32(1))
+        _add_rows(row, factor[:step], picked, np.float32(-1))
+        scale = np.float32(1 / np.sqrt(residual[picked]))
         for token in range(num_tokens):
             row[token] *= scale
             residual[token] -= row[token] * row[token]
