@@ -24,8 +24,8 @@ from saccade.encoders.registry import ENCODERS
 from tests.tiny_families import WITH_PICTURES
 
 GOAL = 0.9
-# Of one area each, so that a family that keeps proportions has as many patches for each.
-SHAPES = ((1.0, 1.0), (2.0, 0.5), (0.5, 2.0), (1.5, 2 / 3), (2 / 3, 1.5), (3.0, 1 / 3))
+# Of six, one is three times as large as another; together they have the area of six squares.
+SHAPES = ((1.0, 1.0), (2.0, 0.5), (0.5, 2.0), (1.5, 1.0), (0.5, 1.0), (3.0, 1 / 3))
 SIDE = 224
 
 

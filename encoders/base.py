@@ -11,15 +11,20 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 if TYPE_CHECKING:
     import torch
     from PIL.Image import Image
 
     from saccade.encoders.checkpoint import CheckpointFiles
-    from saccade.encoders.views import TowerView
+    from saccade.encoders.views import TowerView, Watched
+
+
+TOWER_VIEW = ("tower states", "attention")
+"""What `encode_with_views` gives, for `Support.exposes`."""
 
 
 class EncoderError(Exception):
@@ -43,17 +48,49 @@ class BrokenOutputError(EncoderError):
 
 
 @dataclass(frozen=True, slots=True)
+class Block:
+    """Visual tokens that show rows and columns of one view, row by row."""
+
+    rows: int
+    columns: int
+    newlines: bool = False
+    """Whether a newline ends each row, one token that shows nothing."""
+
+    @property
+    def num_tokens(self) -> int:
+        return self.rows * (self.columns + self.newlines)
+
+
+@dataclass(frozen=True, slots=True)
 class VisualLayout:
     """What a picture or a clip becomes, before any pruning; known from its header alone.
 
     `grid` is (steps in time, rows, columns) of visual tokens, in families whose language model
     rotates by them (M-RoPE); None where visual tokens are a plain sequence. `time_scale` is the
     distance in positions between two steps in time.
+
+    `blocks` say where in the picture tokens are, in all families: the picture as a whole, then its
+    tiles put together; or one block for each frame or step in time. What is left of `num_tokens`
+    shows nothing: the newline behind a clip, or a summary token before a picture.
     """
 
     num_tokens: int
     grid: tuple[int, int, int] | None = None
     time_scale: float = 1.0
+    blocks: tuple[Block, ...] = ()
+
+    @classmethod
+    def tiled(cls, side: int, rows: int, columns: int) -> Self:
+        """The whole picture as a square, and once more as tiles with newlines."""
+        blocks = (Block(side, side), Block(rows, columns, newlines=True))
+        return cls(sum(block.num_tokens for block in blocks), blocks=blocks)
+
+    @classmethod
+    def stepped(cls, grid: tuple[int, int, int], time_scale: float = 1.0) -> Self:
+        """A grid of visual tokens, each step in time as a block."""
+        steps, rows, columns = grid
+        blocks = (Block(rows, columns),) * steps
+        return cls(steps * rows * columns, grid, time_scale, blocks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +128,17 @@ class Prepared:
     """`image` or `video`; only the same kind is encoded together."""
     tensors: Mapping[str, torch.Tensor]
     layout: VisualLayout
+    patches_per_row: int = 1
+    """Of the pixels: a row is one patch, or a tile of them."""
+
+    @property
+    def num_rows(self) -> int:
+        return len(next(iter(self.tensors.values())))
 
     @property
     def num_patches(self) -> int:
-        """What the cost of encoding grows with: tiles, or patches."""
-        return len(next(iter(self.tensors.values())))
+        """What the cost of encoding grows with."""
+        return self.num_rows * self.patches_per_row
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +201,11 @@ class Family(ABC):
         """Whether visual tokens have (time, row, column) positions in the language model."""
         return False
 
+    @property
+    def patches_per_row(self) -> int:
+        """In one row of pixels as `tensors` leaves them: more than one where a row is a tile."""
+        return 1
+
     @abstractmethod
     def picture(self, width: int, height: int) -> VisualLayout:
         """Of a picture of this size in pixels. Raises `UnsupportedSizeError`."""
@@ -179,6 +227,27 @@ class Family(ABC):
         self, model: Any, kind: str, batch: Mapping[str, torch.Tensor]
     ) -> Sequence[torch.Tensor]:
         """The visual tokens of each picture or clip in a batch, [n, row_size] each."""
+
+    def watching(self, model: Any) -> AbstractContextManager[Watched]:
+        """Watch the tower encode one batch.
+
+        Raises `UnsupportedCheckpointError` for a family whose `support.exposes` is empty.
+        """
+        raise UnsupportedCheckpointError(f"{self.name} exposes nothing of its tower")
+
+    def per_token(
+        self,
+        model: Any,
+        kind: str,
+        batch: Mapping[str, torch.Tensor],
+        num_rows: Sequence[int],
+        seen: torch.Tensor,
+    ) -> Sequence[torch.Tensor]:
+        """What was seen of each row of pixels, as [n, width + 1] for each picture or clip.
+
+        `num_rows` says how many rows each of them has in the batch.
+        """
+        raise NotImplementedError(f"{self.name} exposes nothing of its tower")
 
 
 class VisionEncoder(ABC):

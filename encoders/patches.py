@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from saccade.encoders.base import (
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     import torch
 
     from saccade.encoders.checkpoint import CheckpointFiles, Json
+    from saccade.encoders.views import Watched
 
 # More than this, and the checkpoints' own processors refuse a picture.
 MAX_ASPECT_RATIO = 200
@@ -60,7 +62,7 @@ class PatchGridFamily(Family):
 
     def picture(self, width: int, height: int) -> VisualLayout:
         rows, columns = self._grid(width, height, self._limits)
-        return VisualLayout(rows * columns, (1, rows, columns))
+        return VisualLayout.stepped((1, rows, columns))
 
     def tensors(self, kind: str, processed: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         if kind == "video":
@@ -69,6 +71,31 @@ class PatchGridFamily(Family):
                 "grid": processed["video_grid_thw"],
             }
         return {"pixel_values": processed["pixel_values"], "grid": processed["image_grid_thw"]}
+
+    def watching(self, model: Any) -> AbstractContextManager[Watched]:
+        from saccade.encoders.views import watching_patches
+
+        return watching_patches(model)
+
+    def per_token(
+        self,
+        model: Any,
+        kind: str,
+        batch: Mapping[str, torch.Tensor],
+        num_rows: Sequence[int],
+        seen: torch.Tensor,
+    ) -> Sequence[torch.Tensor]:
+        cell = self._merge**2
+        tokens = seen.unflatten(0, (-1, cell)).mean(1)
+        sizes = [num // cell for num in num_rows]
+        # torch leaves `split` without types.
+        parts: Sequence[torch.Tensor] = tokens[self.token_order(batch["grid"])].split(sizes)
+        return parts
+
+    def token_order(self, grid: torch.Tensor) -> Any:
+        """Where each token of a batch stands while the tower works: by default where it ends."""
+        del grid
+        return slice(None)
 
     def _clip_grid(self, width: int, height: int, num_frames: int) -> tuple[int, int, int]:
         rows, columns = self._grid(width, height, self._video_limits)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from saccade.encoders.base import Family, UnsupportedCheckpointError
@@ -11,8 +12,7 @@ if TYPE_CHECKING:
     import torch
 
     from saccade.encoders.checkpoint import CheckpointFiles
-
-TOWER_VIEW = ("tower states", "attention")
+    from saccade.encoders.views import Watched
 
 
 class SquareTowerFamily(Family):
@@ -36,6 +36,26 @@ class SquareTowerFamily(Family):
             )
         self.tile_size = files.number("vision", "image_size")
         self.side = self.tile_size // files.number("vision", "patch_size")
+
+    @property
+    def patches_per_row(self) -> int:
+        return self.side**2
+
+    def watching(self, model: Any) -> AbstractContextManager[Watched]:
+        from saccade.encoders.views import watching_squares
+
+        return watching_squares(model)
+
+    def per_token(
+        self,
+        model: Any,
+        kind: str,
+        batch: Mapping[str, torch.Tensor],
+        num_rows: Sequence[int],
+        seen: torch.Tensor,
+    ) -> Sequence[torch.Tensor]:
+        """One square to a picture; families with tiles pack them as their model does."""
+        return list(seen)
 
     def _refuse_strategies_but(self, *allowed: str) -> str:
         strategy = str(self.files.config.get("vision_feature_select_strategy", "default"))

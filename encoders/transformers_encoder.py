@@ -23,8 +23,8 @@ from saccade.encoders.base import (
     VisualTokens,
 )
 from saccade.encoders.positions import grid_extent, grid_positions
-from saccade.encoders.views import TowerView, watching
-from saccade.encoders.weights import read_tensors, tensor_names
+from saccade.encoders.views import TowerView, views_of
+from saccade.encoders.weights import read_tensors, vision_prefixes
 
 
 class TransformersEncoder(VisionEncoder):
@@ -82,20 +82,28 @@ class TransformersEncoder(VisionEncoder):
 
     @torch.inference_mode()
     def encode_with_views(self, batch: Sequence[Prepared]) -> list[tuple[VisualTokens, TowerView]]:
-        if not self._family.support.exposes:
-            raise UnsupportedCheckpointError(f"{self._family.name} exposes nothing of its tower")
-        with watching(self._model) as watched:
-            tokens = self._encode_alike(batch[0].kind, batch)
-        views = watched.views([prepared.num_patches for prepared in batch])
-        return list(zip(tokens, views, strict=True))
+        kind, joined = batch[0].kind, self._joined(batch)
+        with self._family.watching(self._model) as watched:
+            tokens = self._encode_joined(kind, joined, batch)
+        num_rows = [prepared.num_rows for prepared in batch]
+        seen = self._family.per_token(self._model, kind, joined, num_rows, watched.seen())
+        return list(zip(tokens, views_of(list(seen)), strict=True))
 
     def _encode_alike(self, kind: str, batch: Sequence[Prepared]) -> list[VisualTokens]:
+        return self._encode_joined(kind, self._joined(batch), batch)
+
+    def _joined(self, batch: Sequence[Prepared]) -> dict[str, torch.Tensor]:
         like = next(self._model.parameters())
         joined = {
             name: torch.cat([prepared.tensors[name] for prepared in batch]).to(like.device)
             for name in batch[0].tensors
         }
         joined["pixel_values"] = joined["pixel_values"].to(like.dtype)
+        return joined
+
+    def _encode_joined(
+        self, kind: str, joined: Mapping[str, torch.Tensor], batch: Sequence[Prepared]
+    ) -> list[VisualTokens]:
         tokens = self._family.encode(self._model, kind, joined)
         return [
             _checked(one, prepared.layout, self._family)
@@ -106,7 +114,7 @@ class TransformersEncoder(VisionEncoder):
         self, kind: str, processed: Mapping[str, torch.Tensor], layout: VisualLayout
     ) -> Prepared:
         tensors = self._family.tensors(kind, processed)
-        return Prepared(kind, tensors, layout)
+        return Prepared(kind, tensors, layout, self._family.patches_per_row)
 
 
 def _checked(tokens: torch.Tensor, layout: VisualLayout, family: Family) -> VisualTokens:
@@ -145,13 +153,10 @@ def _empty_model(checkpoint: Path, family: Family, dtype: torch.dtype) -> Any:
 
 
 def _fill(model: Any, checkpoint: Path, family: Family) -> None:
-    # Hub checkpoints have bare names, or they begin with "model." as transformers saves them.
-    names = list(tensor_names(checkpoint))
-    saved = tuple(f"model.{prefix}" for prefix in family.weights)
-    root = "model." if any(name.startswith(saved) for name in names) else ""
+    root, prefixes = vision_prefixes(checkpoint, family.weights)
     tensors = {
         _name_in_model(name.removeprefix(root)): tensor
-        for name, tensor in read_tensors(checkpoint, [root + p for p in family.weights]).items()
+        for name, tensor in read_tensors(checkpoint, prefixes).items()
     }
     expected = model.state_dict()
     try:

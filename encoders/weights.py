@@ -30,6 +30,16 @@ def read_tensors(checkpoint: Path, prefixes: Sequence[str]) -> dict[str, torch.T
     return tensors
 
 
+def vision_prefixes(checkpoint: Path, prefixes: Sequence[str]) -> tuple[str, list[str]]:
+    """How names begin in this checkpoint: what stands before all of them, and the prefixes with it.
+
+    Hub checkpoints have bare names, or they begin with "model." as transformers saves them.
+    """
+    saved = tuple(f"model.{prefix}" for prefix in prefixes)
+    root = "model." if any(name.startswith(saved) for name in tensor_names(checkpoint)) else ""
+    return root, [root + prefix for prefix in prefixes]
+
+
 def tensor_names(checkpoint: Path) -> Iterable[str]:
     """Every tensor of the checkpoint, without reading one."""
     index = checkpoint / INDEX_FILE

@@ -10,6 +10,7 @@
     └── ServerError              5xx, the same request may work later
         ├── InternalError        500
         ├── OverloadedError      503, with Retry-After
+        │   └── TooMuchInFlightError  429, with Retry-After
         └── DeadlineError        504
 
 Each carries what the OpenAI error object needs; `serving.api.envelope` turns it into a response.
@@ -97,6 +98,14 @@ class OverloadedError(ServerError):
     def __init__(self, message: str, *, retry_after_s: float = 1.0) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class TooMuchInFlightError(OverloadedError):
+    """All requests together hold as many bytes as they may."""
+
+    status = 429
+    type = "rate_limit_error"
+    default_code = "too_many_bytes_in_flight"
 
 
 class DeadlineError(ServerError):

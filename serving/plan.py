@@ -90,6 +90,11 @@ def plan(settings: Settings, sizes: ModelSizes) -> list[GroupPlan]:
             f"{settings.model.path} is a language model without a vision tower, so it has no use "
             "for an encode instance; leave the role `encode` out of `instances`"
         )
+    if settings.media.accept_image_embeds and not sizes.family.support.pictures:
+        raise UnsupportedCheckpointError(
+            f"{settings.model.path} is a language model without pictures, so it has no use for "
+            "`image_embeds`; switch media.accept_image_embeds off"
+        )
     groups = []
     for name, group in settings.instances.items():
         has_llm = bool({"prefill", "decode"} & set(group.roles))

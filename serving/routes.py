@@ -6,19 +6,26 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 import saccade
 from saccade.serving.api.asgi import App, Receive, Scope, Send, send_bytes
+from saccade.serving.api.cache import cache_endpoints
 from saccade.serving.api.edge import Endpoint, Routes, json_endpoint
 from saccade.serving.api.guard import Guard
 from saccade.serving.api.probes import Readiness
 from saccade.serving.api.tenants import Tenants
 from saccade.serving.errors import NotFoundError
 from saccade.serving.gateway.metrics import GatewayMetrics
+from saccade.serving.gateway.visual import VisualTokenSource
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
 
 def routes(
-    app: "FastAPI", guard: Guard, tenants: Tenants, readiness: Readiness, metrics: GatewayMetrics
+    app: "FastAPI",
+    guard: Guard,
+    tenants: Tenants,
+    readiness: Readiness,
+    metrics: GatewayMetrics,
+    visual: VisualTokenSource,
 ) -> Routes:
     """Path to method to endpoint."""
     return {
@@ -28,6 +35,7 @@ def routes(
         "/detokenize": {"POST": guard.tokenization},
         "/v1/models": {"GET": _authenticated(tenants, json_endpoint(_all_models(app)))},
         "/v1/models/*": {"GET": _authenticated(tenants, json_endpoint(_one_model(app)))},
+        "/saccade/cache": cache_endpoints(tenants, visual, metrics.visual_cache),
         "/livez": _get(json_endpoint(_alive)),
         "/readyz": _get(json_endpoint(_ready(readiness))),
         "/health": _get(app),

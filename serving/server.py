@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry
 from saccade.serving.api.admission import Admission
 from saccade.serving.api.edge import Edge
 from saccade.serving.api.guard import Guard
+from saccade.serving.api.in_flight import BytesInFlight
 from saccade.serving.api.probes import Readiness
 from saccade.serving.api.tenants import Tenants
 from saccade.serving.cluster.launch import Cluster, Progress, StartError
@@ -21,7 +22,9 @@ from saccade.serving.config.settings import Settings
 from saccade.serving.gateway.context import STAGES
 from saccade.serving.gateway.dispatch import Dispatcher
 from saccade.serving.gateway.instances import Instances
+from saccade.serving.gateway.loop_lag import watching_lag
 from saccade.serving.gateway.metrics import GatewayMetrics
+from saccade.serving.gateway.visual import VisualTokenSource
 from saccade.serving.media.fetch import MediaFetcher
 from saccade.serving.routes import routes
 from saccade.serving.warmup import WarmUpError, warm_up
@@ -49,8 +52,16 @@ class Gateway:
         self._cluster = Cluster(settings, self._instances, self._metrics.on_check)
         stages = STAGES if settings.serves_pictures else STAGES[2:]
         self._readiness = Readiness(self._instances, stages)
+        timeout_s = settings.cluster.stage_timeout_s
+        self._visual = VisualTokenSource(
+            self._instances,
+            self._metrics,
+            settings.visual_cache,
+            model=str(settings.model.path),
+            stage_timeout_s=timeout_s,
+        )
         self._dispatcher = Dispatcher(
-            self._instances, self._metrics, stage_timeout_s=settings.cluster.stage_timeout_s
+            self._instances, self._metrics, self._visual, stage_timeout_s=timeout_s
         )
 
     async def run(
@@ -65,6 +76,7 @@ class Gateway:
         self._admission = Admission(self._settings.api, self._metrics)
         async with AsyncExitStack() as stack:
             listener = stack.enter_context(_listen(self._settings))
+            await stack.enter_async_context(watching_lag(self._metrics.loop_lag))
             stack.push_async_callback(self._cluster.stop)
             fetcher = await stack.enter_async_context(MediaFetcher(self._settings.media))
             await _unless(stop, self._start(fetcher, stack, listener))
@@ -120,25 +132,34 @@ class Gateway:
             fetcher=fetcher,
             placeholders=placeholders,
             metrics=self._metrics,
+            in_flight=BytesInFlight(
+                self._settings.api.max_bytes_in_flight, self._metrics.bytes_in_flight
+            ),
             is_ready=self._readiness.ready,
         )
         self._note("gateway", "ready")
-        table = routes(app, guard, tenants, self._readiness, self._metrics)
+        table = routes(app, guard, tenants, self._readiness, self._metrics, self._visual)
         return Edge(table, lifespan=app, metrics=self._metrics)
 
     def _load_engine_client(self) -> "tuple[GatewayEngineClient, Placeholders | None]":
         from saccade.serving.engine.app import gateway_config
         from saccade.serving.engine.client import GatewayEngineClient
+        from saccade.serving.engine.given import GivenTokens
+        from saccade.serving.engine.handed import Receiver
         from saccade.serving.engine.placeholder import Placeholders
 
         client = GatewayEngineClient(  # type: ignore[abstract]  # completed at run time
             gateway_config(self._settings), self._dispatcher, self._is_healthy
         )
-        if not self._settings.serves_pictures:
+        if not self._settings.takes_visual_tokens:
             return client, None
         from saccade.encoders.registry import ENCODERS
 
-        return client, Placeholders(ENCODERS.family(self._settings.model.path))
+        family = ENCODERS.family(self._settings.model.path)
+        receiver = Receiver.of(family, client.model_config)
+        return client, Placeholders(
+            family, GivenTokens(receiver, client.model_config.max_model_len)
+        )
 
     def _is_healthy(self) -> bool:
         """For `/health`, as vLLM means it: an engine answers."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from saccade.encoders.base import Support, VisualLayout
-from saccade.encoders.towers import TOWER_VIEW, SquareTowerFamily, cut_after_feature_layer
+from saccade.encoders.base import TOWER_VIEW, Block, Support, VisualLayout
+from saccade.encoders.towers import SquareTowerFamily, cut_after_feature_layer
 
 if TYPE_CHECKING:
     import torch
@@ -25,7 +25,8 @@ class Llava(SquareTowerFamily):
         super().__init__(files)
         strategy = self._refuse_strategies_but("default", "full")
         class_tokens = 1 if strategy == "full" else 0
-        self._layout = VisualLayout(self.side**2 + class_tokens)
+        block = Block(self.side, self.side)
+        self._layout = VisualLayout(block.num_tokens + class_tokens, blocks=(block,))
 
     def picture(self, width: int, height: int) -> VisualLayout:
         """The same for all pictures."""

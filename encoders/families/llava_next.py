@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from saccade.encoders.base import Support, VisualLayout
+from saccade.encoders.base import TOWER_VIEW, Support, VisualLayout
 from saccade.encoders.tiles import best_resolution, tile_resolutions, unpadded_grid
 from saccade.encoders.towers import (
-    TOWER_VIEW,
     SquareTowerFamily,
     cut_after_feature_layer,
     tiles_of_one,
@@ -37,7 +36,7 @@ class LlavaNext(SquareTowerFamily):
         rows, columns = unpadded_grid(
             width, height, tall // self.tile_size * self.side, wide // self.tile_size * self.side
         )
-        return VisualLayout(self.side**2 + rows * (columns + 1))
+        return VisualLayout.tiled(self.side, rows, columns)
 
     def vision_config(self, config: Any) -> None:
         cut_after_feature_layer(config)
@@ -52,3 +51,20 @@ class LlavaNext(SquareTowerFamily):
             batch["pixel_values"], batch["image_sizes"]
         ).pooler_output
         return tokens
+
+    def per_token(
+        self,
+        model: Any,
+        kind: str,
+        batch: Mapping[str, torch.Tensor],
+        num_rows: Sequence[int],
+        seen: torch.Tensor,
+    ) -> Sequence[torch.Tensor]:
+        packed: Sequence[torch.Tensor]
+        packed, _ = model.pack_image_features(
+            seen.split(list(num_rows)),
+            batch["image_sizes"],
+            vision_feature_select_strategy="default",
+            image_newline=seen.new_zeros(seen.shape[-1]),
+        )
+        return packed

@@ -7,9 +7,15 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from saccade.encoders.base import Support, UnsupportedCheckpointError, VisualLayout
+from saccade.encoders.base import (
+    TOWER_VIEW,
+    Block,
+    Support,
+    UnsupportedCheckpointError,
+    VisualLayout,
+)
 from saccade.encoders.tiles import best_resolution, tile_resolutions, unpadded_grid
-from saccade.encoders.towers import TOWER_VIEW, SquareTowerFamily, tiles_of_one
+from saccade.encoders.towers import SquareTowerFamily, tiles_of_one
 
 if TYPE_CHECKING:
     import torch
@@ -51,11 +57,13 @@ class LlavaOnevision(SquareTowerFamily):
         ratio = math.sqrt(rows * columns / self._max_tokens)
         if ratio > MAX_RATIO:
             rows, columns = int(rows // ratio), int(columns // ratio)
-        return VisualLayout(self.side**2 + rows * (columns + 1))
+        return VisualLayout.tiled(self.side, rows, columns)
 
     def clip(self, width: int, height: int, num_frames: int, frames_per_s: float) -> VisualLayout:
         """Frames are seen whole and pooled; one newline ends the clip."""
-        return VisualLayout(num_frames * self._tokens_per_frame + 1)
+        side = math.isqrt(self._tokens_per_frame)
+        blocks = (Block(side, side),) * num_frames
+        return VisualLayout(num_frames * self._tokens_per_frame + 1, blocks=blocks)
 
     def tensors(self, kind: str, processed: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         if kind == "video":
@@ -79,9 +87,31 @@ class LlavaOnevision(SquareTowerFamily):
         self, model: Any, batch: Mapping[str, torch.Tensor]
     ) -> Sequence[torch.Tensor]:
         """The frames of all clips at once; transformers would want equally many in each."""
-        import torch
-
         joined = model.get_video_features(batch["pixel_values"][None]).pooler_output[0]
         frames, newline = joined[:-1], joined[-1:]
+        return self._clips(frames, newline, batch)
+
+    def _clips(
+        self, frames: torch.Tensor, newline: torch.Tensor, batch: Mapping[str, torch.Tensor]
+    ) -> Sequence[torch.Tensor]:
+        import torch
+
         sizes = [num * self._tokens_per_frame for num in batch["num_frames"].tolist()]
         return [torch.cat((clip, newline)) for clip in frames.split(sizes)]
+
+    def per_token(
+        self,
+        model: Any,
+        kind: str,
+        batch: Mapping[str, torch.Tensor],
+        num_rows: Sequence[int],
+        seen: torch.Tensor,
+    ) -> Sequence[torch.Tensor]:
+        newline = seen.new_zeros(seen.shape[-1])
+        if kind == "video":
+            return self._clips(model.apply_pooling(seen).flatten(0, 1), newline[None], batch)
+        packed: Sequence[torch.Tensor]
+        packed, _ = model.pack_image_features(
+            seen.split(list(num_rows)), batch["image_sizes"], image_newline=newline
+        )
+        return packed

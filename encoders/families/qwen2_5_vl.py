@@ -6,7 +6,7 @@ import struct
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from saccade.encoders.base import Support, VisualLayout
+from saccade.encoders.base import TOWER_VIEW, Support, VisualLayout
 from saccade.encoders.patches import PatchGridFamily
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class Qwen25VL(PatchGridFamily):
     name = "Qwen2.5-VL"
     architectures = ("Qwen2_5_VLForConditionalGeneration",)
-    support = Support(pictures=True, video=True)
+    support = Support(pictures=True, video=True, exposes=TOWER_VIEW)
 
     def __init__(self, files: CheckpointFiles) -> None:
         super().__init__(files)
@@ -28,7 +28,7 @@ class Qwen25VL(PatchGridFamily):
         grid = self._clip_grid(width, height, num_frames)
         # Stock vLLM keeps the seconds in 32 bits, and what it cuts off depends on it.
         (seconds,) = struct.unpack("f", struct.pack("f", self._temporal / frames_per_s))
-        return VisualLayout(grid[0] * grid[1] * grid[2], grid, seconds * self._tokens_per_second)
+        return VisualLayout.stepped(grid, seconds * self._tokens_per_second)
 
     def encode(
         self, model: Any, kind: str, batch: Mapping[str, torch.Tensor]
@@ -37,3 +37,16 @@ class Qwen25VL(PatchGridFamily):
             batch["pixel_values"], batch["grid"]
         ).pooler_output
         return tokens
+
+    def token_order(self, grid: torch.Tensor) -> Any:
+        """The tower sorts tokens by window."""
+        from transformers.vision_utils import get_vision_window_index
+
+        index, _ = get_vision_window_index(
+            grid,
+            spatial_merge_size=self._merge,
+            window_size=self.files.number("vision", "window_size", 112),
+            patch_size=self._patch,
+            kwargs={},
+        )
+        return index.argsort()

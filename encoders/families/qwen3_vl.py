@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from saccade.encoders.base import Support
+from saccade.encoders.base import TOWER_VIEW, Support
 from saccade.encoders.patches import PatchGridFamily
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ class Qwen3VL(PatchGridFamily):
 
     name = "Qwen3-VL"
     architectures = ("Qwen3VLForConditionalGeneration",)
-    support = Support(pictures=True, video=False)
+    support = Support(pictures=True, video=False, exposes=TOWER_VIEW)
 
     def __init__(self, files: CheckpointFiles) -> None:
         super().__init__(files)

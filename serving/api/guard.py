@@ -8,14 +8,16 @@ import asyncio
 import json
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from saccade.encoders.base import UnsupportedSizeError
+from saccade.encoders.base import UnsupportedSizeError, VisualTokens
 from saccade.serving.api.admission import Admission
 from saccade.serving.api.asgi import App, ClientDisconnectedError, Message, Receive, Scope, Send
+from saccade.serving.api.body import read_body
 from saccade.serving.api.envelope import error_body, send_error
+from saccade.serving.api.in_flight import BytesInFlight, Lease
 from saccade.serving.api.rewrite import ResponseRewriter
 from saccade.serving.api.sanitise import STRIPPED_HEADERS, num_answers, read_extension, stripped
 from saccade.serving.api.tenants import Tenants
@@ -26,7 +28,6 @@ from saccade.serving.errors import (
     InvalidRequestError,
     OverloadedError,
     SaccadeError,
-    TooLargeError,
 )
 from saccade.serving.gateway.context import (
     PendingPicture,
@@ -36,14 +37,12 @@ from saccade.serving.gateway.context import (
 )
 from saccade.serving.gateway.metrics import GatewayMetrics
 from saccade.serving.media.fetch import MediaFetcher
-from saccade.serving.media.load import Media, load_media
+from saccade.serving.media.load import Embeds, Encodable, Media, load_media
 from saccade.serving.media.parts import replace_parts
 from saccade.serving.media.sampling import ClipHeader
 
 # vLLM's handlers end within a few turns of the event loop once they hear that the client has left.
 ENDING_TIMEOUT_S = 5.0
-# Bodies above this are parsed in a thread.
-LARGE_BODY_BYTES = 64 * 2**10
 _OF_THE_BODY = frozenset({b"content-length", b"content-type", b"transfer-encoding"})
 
 
@@ -63,6 +62,10 @@ class PicturePlaceholders(Protocol):
 
     def part(self, kind: MediaKind, num_visual_tokens: int) -> dict[str, Any]: ...
 
+    def given(self, files: Mapping[str, bytes], param: str) -> VisualTokens:
+        """What a client has computed itself, checked. Raises `InvalidRequestError`."""
+        ...
+
 
 @dataclass(slots=True, eq=False)
 class Guard:
@@ -74,8 +77,9 @@ class Guard:
     admission: Admission
     fetcher: MediaFetcher
     placeholders: PicturePlaceholders | None
-    """None when no encode instance is configured: pictures are refused."""
+    """None when neither an encode instance nor clients make visual tokens: none are taken."""
     metrics: GatewayMetrics
+    in_flight: BytesInFlight
     is_ready: Callable[[], bool]
 
     async def generation(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -88,8 +92,26 @@ class Guard:
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send, *, generates: bool) -> None:
         tenant = self.tenants.tenant_of(scope)
+        with self.in_flight.lease() as lease:
+            await self._serve_tenant(tenant, lease, scope, receive, send, generates=generates)
+
+    async def _serve_tenant(
+        self,
+        tenant: str,
+        lease: Lease,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        *,
+        generates: bool,
+    ) -> None:
         deadline = asyncio.get_running_loop().time() + self.settings.api.request_timeout_s
-        body = await self._read_body(receive, deadline)
+        limit_bytes = self.settings.api.max_body_bytes
+        try:
+            async with asyncio.timeout_at(deadline):
+                body = await read_body(scope, receive, limit_bytes=limit_bytes, lease=lease)
+        except TimeoutError:
+            raise DeadlineError("The request body took too long to arrive.") from None
         extension = read_extension(body)
         context = RequestContext(
             key=uuid.uuid4().hex,
@@ -102,7 +124,8 @@ class Guard:
         scope["state"]["context"] = context
         rewriter = ResponseRewriter(_timed(send, self.metrics, context), context)
         connection = _Connection(receive, rewriter)
-        work = self._answer(scope, body, context, connection, rewriter, generates=generates)
+        work = self._answer(scope, body, context, lease, connection, rewriter, generates=generates)
+        del body  # not to be held while the answer is made
         try:
             async with asyncio.timeout_at(context.deadline):
                 await connection.unless_gone(work)
@@ -122,6 +145,7 @@ class Guard:
         scope: Scope,
         body: dict[str, Any],
         context: RequestContext,
+        lease: Lease,
         connection: "_Connection",
         rewriter: ResponseRewriter,
         *,
@@ -130,7 +154,9 @@ class Guard:
         weight = num_answers(body, self.settings.api.max_choices) if generates else 0
         if generates and not self.is_ready() and context.pinned is None:
             raise OverloadedError("The server is not ready.", retry_after_s=5)
-        body = await self._with_placeholders(stripped(body), context)
+        body_bytes = lease.num_bytes
+        body = await self._with_placeholders(stripped(body), context, lease)
+        lease.give_back(body_bytes)
         current_request.set(context)
         content = _dumps(body)
         inner = _inner_scope(scope, context, content)
@@ -141,24 +167,30 @@ class Guard:
             await self.app(inner, connection.replay(content), rewriter)
 
     async def _with_placeholders(
-        self, body: dict[str, Any], context: RequestContext
+        self, body: dict[str, Any], context: RequestContext, lease: Lease
     ) -> dict[str, Any]:
         messages = body.get("messages")
         if messages is None:
             return body
         video = self.placeholders is not None and self.placeholders.takes_video
-        pictures = await load_media(messages, self.fetcher, self.settings.media, video=video)
+        pictures = await load_media(
+            messages,
+            self.fetcher,
+            self.settings.media,
+            video=video,
+            take_of_all=lease.take,
+        )
         if not pictures:
             return body
-        if self.placeholders is None:
+        unencoded = next((one for one in pictures if not isinstance(one, Embeds)), None)
+        if self.placeholders is None or (unencoded and not self.settings.serves_pictures):
             raise InvalidRequestError(
                 "This server has no encode instance, so it takes no pictures.",
-                param=pictures[0].param,
+                param=(unencoded or pictures[0]).param,
                 code="unsupported_content_part",
             )
         context.pictures = tuple(
-            PendingPicture(picture, _num_visual_tokens(self.placeholders, picture))
-            for picture in pictures
+            [await _pending(self.placeholders, picture) for picture in pictures]
         )
         replacements = [
             (
@@ -168,54 +200,6 @@ class Guard:
             for pending in context.pictures
         ]
         return body | {"messages": replace_parts(messages, replacements)}
-
-    async def _read_body(self, receive: Receive, deadline: float) -> dict[str, Any]:
-        try:
-            async with asyncio.timeout_at(deadline):
-                return await _parse(await self._receive_all(receive))
-        except TimeoutError:
-            raise DeadlineError("The request body took too long to arrive.") from None
-
-    async def _receive_all(self, receive: Receive) -> bytes:
-        limit = self.settings.api.max_body_bytes
-        raw = bytearray()
-        more = True
-        while more:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise ClientDisconnectedError
-            raw += message.get("body", b"")
-            more = message.get("more_body", False)
-            if len(raw) > limit:
-                raise TooLargeError(
-                    f"The request body is larger than {limit} bytes (api.max_body_bytes)."
-                )
-        return bytes(raw)
-
-
-async def _parse(raw: bytes) -> dict[str, Any]:
-    try:
-        if len(raw) > LARGE_BODY_BYTES:
-            body = await asyncio.to_thread(_loads, raw)
-        else:
-            body = _loads(raw)
-    except (ValueError, RecursionError) as error:
-        raise InvalidRequestError(
-            f"The request body is not valid JSON: {error}", code="invalid_json"
-        ) from None
-    if not isinstance(body, dict):
-        raise InvalidRequestError("The request body must be a JSON object.", code="invalid_json")
-    return body
-
-
-def _loads(raw: bytes) -> Any:
-    # Strictly UTF-8: json.loads of bytes would guess others and let half surrogate pairs through.
-    text = raw.decode("utf-8")
-    body = json.loads(text)
-    if "\\ud" in text.lower():
-        # Half a surrogate pair is valid JSON, but no text; vLLM answers it with a 500.
-        json.dumps(body, ensure_ascii=False).encode()
-    return body
 
 
 def _dumps(body: dict[str, Any]) -> bytes:
@@ -227,7 +211,14 @@ def _dumps(body: dict[str, Any]) -> bytes:
         ) from None
 
 
-def _num_visual_tokens(placeholders: PicturePlaceholders, picture: Media) -> int:
+async def _pending(placeholders: PicturePlaceholders, picture: Media) -> PendingPicture:
+    if isinstance(picture, Embeds):
+        given = await asyncio.to_thread(placeholders.given, picture.files, picture.param)
+        return PendingPicture(picture, len(given.embeddings), given)
+    return PendingPicture(picture, _num_visual_tokens(placeholders, picture))
+
+
+def _num_visual_tokens(placeholders: PicturePlaceholders, picture: Encodable) -> int:
     header = picture.header
     try:
         if isinstance(header, ClipHeader):

@@ -98,9 +98,9 @@ def _print_answer(client: Any, body: dict[str, Any]) -> None:
             explanation = chunk.get("saccade", explanation)
     print()
     for stage in (explanation or {}).get("stages", []):
-        print(
-            f"  {stage['stage']:<10} {stage['instance']:<12} {stage['ms']:8.1f} ms", file=sys.stderr
-        )
+        cache = f"  ({stage['cache']})" if "cache" in stage else ""
+        line = f"  {stage['stage']:<10} {stage['instance']:<12} {stage['ms']:8.1f} ms{cache}"
+        print(line, file=sys.stderr)
 
 
 def _events(lines: Iterator[str]) -> Iterator[dict[str, Any]]:

@@ -6,6 +6,7 @@ import typer
 
 import saccade
 from saccade.serving.cli import (
+    cache,
     chat,
     checkpoint,
     config,
@@ -33,6 +34,7 @@ app.command("models", epilog=models.EPILOG)(models.models)
 app.command("simulate", epilog=simulate.EPILOG)(simulate.simulate)
 app.command("plan", epilog=plan.EPILOG)(plan.plan)
 app.add_typer(config.app, name="config")
+app.add_typer(cache.app, name="cache")
 app.add_typer(checkpoint.app, name="checkpoint")
 app.add_typer(dataset.app, name="dataset")
 app.add_typer(train.app, name="train")

@@ -55,7 +55,7 @@ def _list(as_json: bool) -> None:
         table.add_row(
             row["family"],
             *("yes" if row[mark] else "-" for mark in marks),
-            ", ".join(["tokens", *row["exposes"]]),
+            ", ".join(["tokens", "grid", *row["exposes"]]),
         )
     table.add_row("text only", "-", "-", "-", "-")
     console = Console(highlight=False)

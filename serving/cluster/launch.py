@@ -21,7 +21,7 @@ from saccade.serving.cluster.remote import RemoteInstance
 from saccade.serving.config.api import ApiConfig
 from saccade.serving.config.settings import Settings
 from saccade.serving.gateway.instances import Instance, Instances
-from saccade.serving.instance.actor import InstanceActor, InstanceFacts, InstanceSpec
+from saccade.serving.instance.actor import InstanceActor, InstanceCheck, InstanceFacts, InstanceSpec
 
 log = logging.getLogger(__name__)
 
@@ -31,9 +31,9 @@ Progress = Callable[[str, str], None]
 """Called with an instance's name and what it is doing."""
 
 
-OnCheck = Callable[[str, bool, int], None]
-"""Called every few seconds with an instance's name, whether it answers, and how many requests its
-engine has not ended."""
+OnCheck = Callable[[str, InstanceCheck | None], None]
+"""Called every few seconds with an instance's name, and how things are there; None when it does
+not answer."""
 
 
 class StartError(Exception):
@@ -127,23 +127,28 @@ class Cluster:
             waiter.cancel()
         remote = RemoteInstance(spec.name, actor, facts.grpc_address)
         self._remotes[spec.name] = remote
-        self.instances[spec.name] = Instance(spec.name, remote, spec.resident, roles)
+        self.instances[spec.name] = Instance(
+            spec.name,
+            remote,
+            spec.resident,
+            roles,
+            encoder_revision=facts.encoder_revision,
+            kept_at_start=facts.kept,
+        )
         progress(spec.name, f"ready (process {facts.pid})")
 
     async def _watch(self, name: str) -> None:
         """Give an instance no work while it does not answer."""
         instance = self.instances[name]
         while True:
-            num_unfinished = 0
+            check = None
             try:
-                num_unfinished = await self._remotes[name].check()
-                alive = True
+                check = await self._remotes[name].check()
             except Exception as error:
-                alive = False
                 if instance.alive:
                     log.error("instance %s does not answer: %s", name, error)
-            instance.alive = alive
-            self._on_check(name, alive, num_unfinished)
+            instance.alive = check is not None
+            self._on_check(name, check)
             await asyncio.sleep(CHECK_INTERVAL_S)
 
 

@@ -6,11 +6,13 @@ from typing import Any, NoReturn
 
 import grpc
 import ray
-from ray.exceptions import RayActorError, RayError, RayTaskError
+from ray.exceptions import ObjectLostError, RayActorError, RayError, RayTaskError
 
+from saccade.serving.caches.keys import PictureId
 from saccade.serving.errors import InvalidRequestError, SaccadeError
-from saccade.serving.gateway.instances import Encoded, InstanceError
-from saccade.serving.media.load import Clip, Media
+from saccade.serving.gateway.instances import Encoded, InstanceError, LostVisualTokensError
+from saccade.serving.instance.actor import EncodeReport, InstanceCheck
+from saccade.serving.media.load import Clip, Encodable
 from saccade.serving.transport.channel import open_channel
 from saccade.serving.transport.instance_pb2 import (
     AbortRequest,
@@ -35,21 +37,38 @@ class RemoteInstance:
         self._channel = open_channel(grpc_address) if grpc_address else None
         self._stub: Any = InstanceStub(self._channel) if self._channel else None
 
-    async def encode(self, picture: Media) -> Encoded:
+    async def encode(self, picture: Encodable, identity: PictureId | None) -> Encoded:
         if isinstance(picture, Clip):
             call = self._actor.encode_clip.options(num_returns=2)
-            reference, times_reference = call.remote(picture.header, *picture.files)
+            returned = call.remote(identity, picture.header, *picture.files)
         else:
             call = self._actor.encode.options(num_returns=2)
-            reference, times_reference = call.remote(picture.data)
+            returned = call.remote(identity, picture.data)
+        reference, report_reference = returned
         try:
-            times = await times_reference
+            report: EncodeReport = await report_reference
         except RayError as error:
             self._raise(error, picture.param)
         finally:
             # Does nothing to a call that is done.
-            ray.cancel(times_reference)
-        return Encoded(reference, times.num_visual_tokens, times.preprocess_ms, times.encode_ms)
+            ray.cancel(report_reference)
+        return Encoded(
+            reference,
+            report.num_visual_tokens,
+            report.preprocess_ms,
+            report.encode_ms,
+            report.source,
+            report.num_bytes,
+            report.cost_ms,
+            report.saved_ms,
+        )
+
+    async def clear_visual_cache(self, owner: str | None) -> int:
+        try:
+            num_entries: int = await self._actor.clear_visual_cache.remote(owner)
+        except RayError as error:
+            self._raise(error, None)
+        return num_entries
 
     async def stage_visual_tokens(self, request_key: str, references: Sequence[Any]) -> None:
         try:
@@ -95,16 +114,16 @@ class RemoteInstance:
         released: bool = reply.released
         return released
 
-    async def check(self) -> int:
-        """How many requests its engine has not ended.
+    async def check(self) -> InstanceCheck:
+        """How things are there.
 
         Raises:
             InstanceError: the actor or its engine is dead, or does not answer in time.
         """
         try:
             async with asyncio.timeout(CHECK_TIMEOUT_S):
-                num_unfinished: int = await self._actor.check.remote()
-                return num_unfinished
+                check: InstanceCheck = await self._actor.check.remote()
+                return check
         except TimeoutError:
             raise InstanceError(self._name, f"no answer for {CHECK_TIMEOUT_S:g} s") from None
         except RayError as error:
@@ -118,6 +137,8 @@ class RemoteInstance:
         cause = error.cause if isinstance(error, RayTaskError) else error
         if isinstance(cause, SaccadeError):
             raise type(cause)(cause.message, param=param, code=cause.code) from None
+        if isinstance(cause, ObjectLostError):
+            raise LostVisualTokensError(self._name, str(cause)) from error
         reason = "its process is gone" if isinstance(error, RayActorError) else str(cause)
         raise InstanceError(self._name, reason) from error
 

@@ -34,6 +34,11 @@ class ApiConfig(Section):
     max_body_bytes: int = Field(
         default=64 * 2**20, ge=2**10, description="Largest request body; 413 above it."
     )
+    max_bytes_in_flight: int = Field(
+        default=512 * 2**20,
+        ge=2**10,
+        description="Bodies, pictures and clips of all requests together, as files; 429 above it.",
+    )
     max_choices: int = Field(
         default=8, ge=1, description="Most answers of one request: `n` times the prompts."
     )
@@ -65,6 +70,16 @@ class ApiConfig(Section):
         keys = [entry.key.get_secret_value() for entry in self.keys]
         if len(set(keys)) != len(keys):
             raise ValueError("keys: the same key stands for two tenants; give each its own")
+        return self
+
+    @model_validator(mode="after")
+    def _one_body_fits(self) -> "ApiConfig":
+        if self.max_body_bytes > self.max_bytes_in_flight:
+            raise ValueError(
+                f"max_body_bytes ({self.max_body_bytes}) is more than max_bytes_in_flight "
+                f"({self.max_bytes_in_flight}): such a body could never arrive; lower the first "
+                "or raise the second"
+            )
         return self
 
     @model_validator(mode="after")

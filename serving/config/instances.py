@@ -51,8 +51,12 @@ class EngineConfig(Section):
         "also in models that count one by one (LLaVA); otherwise those behind move up. M-RoPE "
         "models always keep them.",
     )
-    max_encode_batch: int = Field(
-        default=8, ge=1, description="Pictures that the vision tower encodes together."
+    max_encode_patches: int = Field(
+        default=32_768,
+        ge=1,
+        description="Patches of all pictures and clips that the vision tower encodes together; one "
+        "with more is encoded alone. A picture of LLaVA-1.5 has 576, one of 1080p has 10,764 in "
+        "Qwen2.5-VL.",
     )
 
 

@@ -93,6 +93,17 @@ class MediaConfig(Section):
         le=1024,
         description="Most frames taken from one clip; a longer one is sampled more thinly.",
     )
+    accept_image_embeds: bool = Field(
+        default=False,
+        description="Take parts of type `image_embeds`: visual tokens that a client has computed. "
+        "Whoever may send them decides, number by number, what the language model sees.",
+    )
+    max_embeds_bytes: int = Field(
+        default=48 * 2**20,
+        ge=2**10,
+        le=2**32,
+        description="Largest `image_embeds` of one picture (decoded from base64); 413 above it.",
+    )
     fetch_timeout_s: float = Field(
         default=10.0,
         gt=0,

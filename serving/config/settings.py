@@ -16,6 +16,7 @@ from saccade.serving.config.api import ApiConfig
 from saccade.serving.config.instances import ClusterConfig, EngineConfig, InstanceGroup
 from saccade.serving.config.media import MediaConfig
 from saccade.serving.config.section import Section
+from saccade.serving.config.visual_cache import VisualCacheConfig
 
 # Set by `serving.config.load` while it builds the tree.
 file_values: ContextVar[Mapping[str, Any]] = ContextVar("file_values", default={})  # noqa: B039
@@ -97,6 +98,9 @@ class Settings(BaseSettings):
     cluster: ClusterConfig = Field(
         default_factory=ClusterConfig, description="Ray, start-up and shutdown."
     )
+    visual_cache: VisualCacheConfig = Field(
+        default_factory=VisualCacheConfig, description="Encoder outputs that are kept."
+    )
     log: LogConfig = Field(default_factory=LogConfig, description="Logging.")
 
     @classmethod
@@ -122,9 +126,25 @@ class Settings(BaseSettings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _object_store_has_room(self) -> "Settings":
+        shared, store = self.visual_cache.shared_bytes, self.cluster.object_store_bytes
+        if self.visual_cache.enabled and self.cluster.address is None and shared > store // 2:
+            raise ValueError(
+                f"visual_cache.shared_bytes ({shared}) is more than half of "
+                f"cluster.object_store_bytes ({store}), which also holds what is on its way; "
+                "lower the first or raise the second"
+            )
+        return self
+
     @property
     def serves_pictures(self) -> bool:
         return any("encode" in group.roles for group in self.instances.values())
+
+    @property
+    def takes_visual_tokens(self) -> bool:
+        """From an encode instance, or from clients."""
+        return self.serves_pictures or self.media.accept_image_embeds
 
 
 class _FileSource(PydanticBaseSettingsSource):

@@ -14,7 +14,7 @@ def gateway_engine_args(settings: Settings) -> dict[str, Any]:
     """For the gateway's renderer, which sees placeholders in the place of pictures."""
     media, support = settings.media, ENCODERS.family(settings.model.path).support
     limits = {
-        "image": media.max_images if settings.serves_pictures else 0,
+        "image": media.max_images if settings.takes_visual_tokens else 0,
         "video": media.max_videos if settings.serves_pictures and support.video else 0,
     }
     return _common(settings) | {"limit_mm_per_prompt": limits}

@@ -19,11 +19,11 @@ from vllm.sampling_params import RequestOutputKind, SamplingParams
 from vllm.v1.engine.exceptions import EngineDeadError
 from vllm.v1.engine.input_processor import InputProcessor
 
+from saccade.serving.caches.keys import cache_salt, visual_key
 from saccade.serving.engine.codec import decode_logprobs, decode_value, encode_sampling
 from saccade.serving.errors import InternalError, InvalidRequestError, NotFoundError, SaccadeError
 from saccade.serving.gateway.context import RequestContext, current_request
 from saccade.serving.gateway.dispatch import Answer, Dispatcher
-from saccade.serving.gateway.keys import cache_salt, visual_key
 from saccade.serving.transport.instance_pb2 import GenerateChunk, Prompt, VisualSpan
 
 

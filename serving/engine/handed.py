@@ -93,7 +93,7 @@ def check_handed(
     if len(counts) != len(visual_tokens):
         raise BadHandOverError(f"{len(visual_tokens)} pictures for {len(counts)} places")
     for index, (count, tokens) in enumerate(zip(counts, visual_tokens, strict=True)):
-        problem = _embeddings_problem(tokens, count, family) or _positions_problem(tokens, family)
+        problem = _embeddings_problem(tokens, count, receiver) or _positions_problem(tokens, family)
         if problem:
             raise BadHandOverError(f"picture {index}: {problem}")
     if receiver.takes_positions:
@@ -114,15 +114,15 @@ def _item(tokens: VisualTokens, receiver: Receiver) -> MultiModalKwargsItem:
     return MultiModalKwargsItem(item)
 
 
-def _embeddings_problem(tokens: VisualTokens, count: int, family: Family) -> str | None:
+def _embeddings_problem(tokens: VisualTokens, count: int, receiver: Receiver) -> str | None:
     embeddings: Any = tokens.embeddings  # whatever came from another process
-    expected = (count, family.row_size)
+    expected = (count, receiver.family.row_size)
     if not isinstance(embeddings, torch.Tensor) or not embeddings.is_floating_point():
         return "visual tokens that are no tensor of floating-point numbers"
     if tuple(embeddings.shape) != expected:
         return f"visual tokens of shape {tuple(embeddings.shape)}, {expected} expected"
-    if not bool(torch.isfinite(embeddings).all()):
-        return "visual tokens that are not finite"
+    if not bool(torch.isfinite(embeddings.to(receiver.dtype)).all()):
+        return f"visual tokens that are not finite as {receiver.dtype}"
     return None
 
 

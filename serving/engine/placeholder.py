@@ -7,19 +7,23 @@ cells. A one-element tensor expanded to [n, row_size] has them, and is 1.5 KB wh
 import base64
 import functools
 import io
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 
-from saccade.encoders.base import Family
+from saccade.encoders.base import Family, VisualTokens
 from saccade.serving.config.media import MediaKind
+from saccade.serving.engine.given import GivenTokens, UnusableTensorError
+from saccade.serving.errors import InvalidRequestError
 
 
 class Placeholders:
     """Implements `serving.api.guard.PicturePlaceholders`."""
 
-    def __init__(self, family: Family) -> None:
+    def __init__(self, family: Family, given: GivenTokens | None = None) -> None:
         self._family = family
+        self._given = given
 
     def num_visual_tokens(self, width: int, height: int) -> int:
         """Of a picture of this size in pixels. Raises `UnsupportedSizeError`."""
@@ -41,6 +45,18 @@ class Placeholders:
             # Only the count matters here: an engine gets each token with its own position.
             embeds = {key: embeds, f"{kind}_grid_thw": _row_of_cells(num_visual_tokens)}
         return {"type": key, key: embeds}
+
+    def given(self, files: Mapping[str, bytes], param: str) -> VisualTokens:
+        """Raises `InvalidRequestError` for what is not in the form of the model's visual tokens."""
+        assert self._given is not None, "the configuration takes image_embeds"
+        try:
+            return self._given.read(files)
+        except UnusableTensorError as error:
+            raise InvalidRequestError(
+                f"The embeddings cannot be used: {error}.",
+                param=f"{param}.image_embeds",
+                code="invalid_image_embeds",
+            ) from error
 
 
 @functools.lru_cache(maxsize=1024)

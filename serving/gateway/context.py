@@ -5,6 +5,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from saccade.encoders.base import VisualTokens
 from saccade.scheduler.placement import Placement
 from saccade.serving.errors import SaccadeError
 from saccade.serving.media.load import Media
@@ -20,6 +21,12 @@ class StageRecord:
     stage: Stage
     instance: str
     ms: float
+    cache: str | None = None
+    """Where the result came from, if the stage did not run: a tier, or `joined`."""
+
+    def shown(self) -> dict[str, Any]:
+        shown = {"stage": self.stage, "instance": self.instance, "ms": self.ms}
+        return shown if self.cache is None else shown | {"cache": self.cache}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +35,8 @@ class PendingPicture:
 
     picture: Media
     num_visual_tokens: int
+    given: VisualTokens | None = None
+    """They came with the request, and were checked: nothing is left to encode."""
 
 
 @dataclass(slots=True, eq=False)
@@ -54,13 +63,13 @@ class RequestContext:
     def num_visual_tokens(self) -> int:
         return sum(pending.num_visual_tokens for pending in self.pictures)
 
-    def record(self, stage: Stage, instance: str, ms: float) -> None:
-        self.records.append(StageRecord(stage, instance, round(ms, 3)))
+    def record(self, stage: Stage, instance: str, ms: float, cache: str | None = None) -> None:
+        self.records.append(StageRecord(stage, instance, round(ms, 3), cache))
 
     def explanation(self) -> dict[str, Any]:
         """The `saccade` object of a response."""
         ordered = sorted(self.records, key=lambda record: STAGES.index(record.stage))
-        stages = [{"stage": r.stage, "instance": r.instance, "ms": r.ms} for r in ordered]
+        stages = [record.shown() for record in ordered]
         return {"request_key": self.key, "tenant": self.tenant, "stages": stages}
 
 

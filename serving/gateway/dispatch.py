@@ -1,4 +1,4 @@
-"""Takes one answer through its stages: encode, prefill, hand-over, decode.
+"""Takes one answer through its stages: prefill, hand-over, decode; encoding is in `visual`.
 
 Knows instances by their protocol only (`serving.gateway.instances`); neither Ray nor vLLM.
 """
@@ -7,22 +7,28 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from saccade.scheduler.placement import NoInstanceError, Placement, place
-from saccade.scheduler.requests import RequestShape, VisualItem
+from saccade.scheduler.requests import RequestShape
 from saccade.serving.errors import InternalError, InvalidRequestError, OverloadedError
-from saccade.serving.gateway.context import PendingPicture, RequestContext
+from saccade.serving.gateway.context import RequestContext
 from saccade.serving.gateway.handover import Handover
-from saccade.serving.gateway.instances import Instance, InstanceError, Instances
+from saccade.serving.gateway.instances import (
+    Instance,
+    InstanceError,
+    Instances,
+    LostVisualTokensError,
+    in_time,
+)
 from saccade.serving.gateway.metrics import GatewayMetrics
+from saccade.serving.gateway.visual import VisualTokenSource
 from saccade.serving.transport.instance_pb2 import GenerateChunk, GenerateRequest, Prompt
 
 log = logging.getLogger(__name__)
-T = TypeVar("T")
 
 # A prefill is repeated when its hand-over fails before the first token.
 MAX_PREFILLS = 3
@@ -48,12 +54,14 @@ class Dispatcher:
         self,
         instances: Instances,
         metrics: GatewayMetrics,
+        visual: VisualTokenSource,
         *,
         stage_timeout_s: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.instances = instances
         self._metrics = metrics
+        self._visual = visual
         self._stage_timeout_s = stage_timeout_s
         self._clock = clock
         self._background: set[asyncio.Task[None]] = set()
@@ -87,7 +95,7 @@ class Dispatcher:
                 "Prompt log-probabilities are not served: no instance both prefills and decodes.",
                 param="prompt_logprobs",
             )
-        references = await self._visual_tokens(context)
+        references = await self._visual.references(context)
         self._metrics.prompt_tokens.inc(len(answer.prompt.token_ids))
         placement = context.pinned or self._place(context, answer)
         run = self._split if placement.split else self._whole
@@ -95,62 +103,6 @@ class Dispatcher:
             async for chunk in chunks:
                 self._metrics.generation_tokens.inc(len(chunk.token_ids))
                 yield chunk
-
-    # Encode ------------------------------------------------------------------------------------
-
-    async def _visual_tokens(self, context: RequestContext) -> list[Any]:
-        """References to the visual tokens, in the order of the pictures; encoded once a request."""
-        if not context.pictures:
-            return []
-        if context.encoded is None:
-            context.encoded = asyncio.create_task(self._encode_all(context))
-        # The request's other answers go on when one is cancelled; the guard ends the task.
-        return await asyncio.shield(context.encoded)
-
-    async def _encode_all(self, context: RequestContext) -> list[Any]:
-        try:
-            async with asyncio.TaskGroup() as group:
-                tasks = [
-                    group.create_task(self._encode(context, pending))
-                    for pending in context.pictures
-                ]
-        except* Exception as failures:
-            first = failures.exceptions[0]
-        else:
-            return [task.result() for task in tasks]
-        raise first
-
-    async def _encode(self, context: RequestContext, pending: PendingPicture) -> Any:
-        name = self._encoder(context, pending)
-        instance = self.instances[name]
-        with instance.working("encode"):
-            picture = pending.picture
-            encoded = await self._in_time(name, "encode", instance.client.encode(picture))
-        if encoded.num_visual_tokens != pending.num_visual_tokens:
-            # The prompt has room for exactly the number that was counted from the header.
-            raise InstanceError(
-                name,
-                f"{encoded.num_visual_tokens} visual tokens for {picture.param}, "
-                f"{pending.num_visual_tokens} expected",
-            )
-        context.record("preprocess", name, encoded.preprocess_ms)
-        context.record("encode", name, encoded.encode_ms)
-        self._metrics.stage_seconds.labels("preprocess").observe(encoded.preprocess_ms / 1e3)
-        self._metrics.stage_seconds.labels("encode").observe(encoded.encode_ms / 1e3)
-        self._metrics.visual_tokens.labels("in").inc(encoded.num_visual_tokens)
-        self._metrics.visual_tokens.labels("kept").inc(pending.num_visual_tokens)
-        return encoded.reference
-
-    def _encoder(self, context: RequestContext, pending: PendingPicture) -> str:
-        if context.pinned and context.pinned.encode:
-            return _chosen(*context.pinned.encode)
-        shape = RequestShape(
-            context.key,
-            "image",
-            visual=(VisualItem(pending.picture.content_hash, pending.num_visual_tokens),),
-            tenant=context.tenant,
-        )
-        return _chosen(*place(self.instances.index(), shape, ("encode",)).encode)
 
     # One instance ------------------------------------------------------------------------------
 
@@ -163,7 +115,7 @@ class Dispatcher:
     ) -> AsyncGenerator[GenerateChunk, None]:
         """Prefill and decode on one instance."""
         instance = self.instances[_chosen(placement.decode)]
-        await self._stage(instance, answer.key, references)
+        await self._stage(context, instance, answer.key, references)
         request = self._request(answer)
         started = self._clock()
         first: float | None = None
@@ -197,7 +149,7 @@ class Dispatcher:
             try:
                 # The decode instance needs them too: it computes the prompt again by itself when
                 # it has to evict the sequence.
-                await self._stage(decode, answer.key, references)
+                await self._stage(context, decode, answer.key, references)
                 if not handover.fresh(self._clock()):
                     continue
                 async with aclosing(self._decode(context, answer, decode, handover)) as chunks:
@@ -222,12 +174,15 @@ class Dispatcher:
         decode: Instance,
         references: list[Any],
     ) -> Handover:
-        await self._stage(prefill, answer.key, references)
+        await self._stage(context, prefill, answer.key, references)
         started = self._clock()
         with prefill.working("prefill"):
             call = asyncio.ensure_future(
-                self._in_time(
-                    prefill.name, "prefill", prefill.client.prefill(answer.key, answer.prompt)
+                in_time(
+                    prefill.name,
+                    "prefill",
+                    prefill.client.prefill(answer.key, answer.prompt),
+                    self._stage_timeout_s,
                 )
             )
             try:
@@ -297,19 +252,23 @@ class Dispatcher:
 
     # Helpers -----------------------------------------------------------------------------------
 
-    async def _stage(self, instance: Instance, key: str, references: list[Any]) -> None:
-        if references:
-            await self._in_time(
-                instance.name, "staging", instance.client.stage_visual_tokens(key, references)
-            )
-
-    async def _in_time(self, instance: str, what: str, call: Awaitable[T]) -> T:
+    async def _stage(
+        self, context: RequestContext, instance: Instance, key: str, references: list[Any]
+    ) -> None:
+        if not references:
+            return
         try:
-            async with asyncio.timeout(self._stage_timeout_s):
-                return await call
-        except TimeoutError:
-            reason = f"{what} took longer than {self._stage_timeout_s:g} s"
-            raise InstanceError(instance, reason) from None
+            await self._stage_once(instance, key, references)
+        except LostVisualTokensError as error:
+            log.warning(
+                "request %s: visual tokens are lost, encoding again: %s", context.key, error
+            )
+            references[:] = await self._visual.again(context)
+            await self._stage_once(instance, key, references)
+
+    async def _stage_once(self, instance: Instance, key: str, references: list[Any]) -> None:
+        call = instance.client.stage_visual_tokens(key, references)
+        await in_time(instance.name, "staging", call, self._stage_timeout_s)
 
     def _request(self, answer: Answer, handover: bytes = b"") -> GenerateRequest:
         return GenerateRequest(

@@ -1,16 +1,23 @@
 """What dispatch needs of an instance, whatever carries the calls."""
 
-from collections.abc import AsyncGenerator, Iterator, Sequence
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from types import MappingProxyType
+from typing import Any, Final, Protocol, TypeVar
 
 from saccade.scheduler.cluster import InstanceState, Role, StageLoad
 from saccade.scheduler.cost_model import UNIT
 from saccade.scheduler.index import PlacementIndex
 from saccade.scheduler.policy import ONE_POOL
-from saccade.serving.media.load import Media
+from saccade.serving.caches.keys import PictureId
+from saccade.serving.caches.stats import Source
+from saccade.serving.media.load import Encodable
 from saccade.serving.transport.instance_pb2 import GenerateChunk, GenerateRequest, Prompt
+
+T = TypeVar("T")
+_NOBODY: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,16 +27,33 @@ class Encoded:
     reference: Any
     num_visual_tokens: int
     preprocess_ms: float
+    """0 for a stage that did not run."""
     encode_ms: float
+    source: Source = "encoded"
+    num_bytes: int = 0
+    cost_ms: float = 0.0
+    """What making them took, without queues."""
+    saved_ms: float = 0.0
+    """What a cache has spared."""
 
 
 class InstanceClient(Protocol):
     """Calls to one instance. All raise `InstanceError` when the instance fails."""
 
-    async def encode(self, picture: Media) -> Encoded: ...
+    async def encode(self, picture: Encodable, identity: PictureId | None) -> Encoded:
+        """Visual tokens of a picture; without an identity, no cache is asked."""
+        ...
+
+    async def clear_visual_cache(self, owner: str | None) -> int:
+        """Forget what is kept, or what is one owner's; returns how many entries that were."""
+        ...
 
     async def stage_visual_tokens(self, request_key: str, references: Sequence[Any]) -> None:
-        """Make visual tokens available to the next `prefill` or `generate` of this key."""
+        """Make visual tokens available to the next `prefill` or `generate` of this key.
+
+        They are named by reference, but for those that came with the request.
+        Raises `LostVisualTokensError` when one of them exists no more.
+        """
         ...
 
     async def prefill(self, request_key: str, prompt: Prompt) -> tuple[bytes, float]:
@@ -56,6 +80,19 @@ class InstanceError(Exception):
         self.reason = reason
 
 
+class LostVisualTokensError(InstanceError):
+    """What a reference stood for has gone, with the node that held it."""
+
+
+async def in_time(instance: str, what: str, call: Awaitable[T], timeout_s: float) -> T:
+    """The result of a call; InstanceError when it takes longer than `timeout_s`."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await call
+    except TimeoutError:
+        raise InstanceError(instance, f"{what} took longer than {timeout_s:g} s") from None
+
+
 @dataclass(slots=True, eq=False)
 class Instance:
     """An instance as one gateway sees it."""
@@ -65,11 +102,16 @@ class Instance:
     resident: frozenset[Role]
     roles: frozenset[Role]
     alive: bool = True
+    encoder_revision: str = ""
+    kept_at_start: frozenset[str] = frozenset()
+    """Files whose visual tokens were on its disk when it started, by `caches.keys.bytes_key`."""
     load: dict[Role, int] = field(default_factory=dict)
 
-    def state(self) -> InstanceState:
+    def state(self, visual_cache: frozenset[str] = frozenset()) -> InstanceState:
         load = {role: StageLoad(num, float(num), num) for role, num in self.load.items()}
-        return InstanceState(self.name, self.resident, self.roles, load=load)
+        return InstanceState(
+            self.name, self.resident, self.roles, load=load, visual_cache=visual_cache
+        )
 
     @contextmanager
     def working(self, role: Role) -> Iterator[None]:
@@ -88,6 +130,16 @@ class Instances(dict[str, Instance]):
         """Those that may get work."""
         return [instance.state() for instance in self.values() if instance.alive]
 
-    def index(self) -> PlacementIndex:
-        """For one placement. Queues are in numbers of requests: no stage has been timed here."""
-        return PlacementIndex(ONE_POOL, UNIT, self.states())
+    def index(self, holders: Mapping[str, str] = _NOBODY) -> PlacementIndex:
+        """For one placement. Queues are in numbers of requests: no stage has been timed here.
+
+        `holders` says for keys of visual tokens, those of the request at hand, who holds them.
+        """
+        if not holders:
+            return PlacementIndex(ONE_POOL, UNIT, self.states())
+        states = [
+            instance.state(frozenset(key for key, name in holders.items() if name == instance.name))
+            for instance in self.values()
+            if instance.alive
+        ]
+        return PlacementIndex(ONE_POOL, UNIT, states)

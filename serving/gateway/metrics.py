@@ -1,5 +1,7 @@
 """What the gateway counts. One registry, handed in; nothing global."""
 
+from typing import TYPE_CHECKING
+
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -8,12 +10,19 @@ from prometheus_client import (
     disable_created_metrics,
 )
 
+from saccade.serving.gateway.visual_metrics import VisualCacheMetrics
+
+if TYPE_CHECKING:
+    from saccade.serving.instance.actor import InstanceCheck
+
 # A second series for each counter that nobody asks for.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 STAGE_BUCKETS_S = (
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
 )  # fmt: skip
+
+LAG_BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
 
 
 class GatewayMetrics:
@@ -32,6 +41,18 @@ class GatewayMetrics:
         )
         self.queued = Gauge(
             "saccade_requests_queued", "Requests waiting to be admitted.", registry=registry
+        )
+        self.bytes_in_flight = Gauge(
+            "saccade_bytes_in_flight",
+            "Bodies, pictures and clips of all requests that are not answered yet.",
+            registry=registry,
+        )
+        self.loop_lag = Histogram(
+            "saccade_event_loop_lag_seconds",
+            "How much later than asked for the gateway's event loop woke up, a hundred times a "
+            "second.",
+            buckets=LAG_BUCKETS_S,
+            registry=registry,
         )
         self.ttft = Histogram(
             "saccade_time_to_first_token_seconds",
@@ -69,10 +90,11 @@ class GatewayMetrics:
         )
         self.visual_tokens = Counter(
             "saccade_visual_tokens",
-            "Visual tokens from the encoder (in), and given to the LLM (kept).",
+            "Visual tokens of pictures, encoded or from a cache (in), and given to the LLM (kept).",
             ["stage"],
             registry=registry,
         )
+        self.visual_cache = VisualCacheMetrics(registry)
         self.prompt_tokens = Counter(
             "saccade_prompt_tokens", "Tokens of prompts, as the LLM saw them.", registry=registry
         )
@@ -91,7 +113,9 @@ class GatewayMetrics:
         for stage in ("in", "kept"):
             self.visual_tokens.labels(stage)
 
-    def on_check(self, instance: str, up: bool, num_unfinished: int) -> None:
-        """What the latest check of an instance has found."""
-        self.instance_up.labels(instance).set(up)
+    def on_check(self, instance: str, check: "InstanceCheck | None") -> None:
+        """What the latest check of an instance has found; None: it does not answer."""
+        self.instance_up.labels(instance).set(check is not None)
+        num_unfinished = 0 if check is None else check.num_unfinished
         self.instance_unfinished.labels(instance).set(num_unfinished)
+        self.visual_cache.report(instance, {} if check is None else check.visual_cache)

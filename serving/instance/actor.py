@@ -4,7 +4,7 @@ import asyncio
 import os
 import socket
 from collections import deque
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from pathlib import Path
@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING, Any
 import ray
 
 from saccade.scheduler.cluster import Role
+from saccade.serving.caches.keys import PictureId
+from saccade.serving.caches.stats import Source, Tier, TierStats
 from saccade.serving.config.settings import Settings
 from saccade.serving.engine.environment import prepare_environment
 from saccade.serving.media.sampling import ClipHeader
 
 if TYPE_CHECKING:
     from saccade.encoders.base import VisualTokens
-    from saccade.serving.instance.encoding import EncodedPicture
+    from saccade.serving.instance.cached import Delivered
 
 LOG_LINES_IN_ERRORS = 12
 # An engine ends within moments; a prefill that is still held keeps it from that.
@@ -50,13 +52,32 @@ class InstanceFacts:
 
     grpc_address: str | None
     pid: int
+    encoder_revision: str
+    """Empty for an instance that keeps no visual tokens."""
+    kept: frozenset[str]
+    """Files whose visual tokens it found on its disk, by `bytes_key`."""
 
 
 @dataclass(frozen=True, slots=True)
-class EncodeTimes:
+class InstanceCheck:
+    """What an instance reports every few seconds."""
+
+    num_unfinished: int
+    """Requests that the engine has not ended."""
+    visual_cache: Mapping[Tier, TierStats]
+
+
+@dataclass(frozen=True, slots=True)
+class EncodeReport:
+    """What the gateway is told of visual tokens, which it does not look into."""
+
     num_visual_tokens: int
+    num_bytes: int
     preprocess_ms: float
     encode_ms: float
+    source: Source
+    cost_ms: float
+    saved_ms: float
 
 
 class InstanceStartError(Exception):
@@ -95,28 +116,41 @@ class InstanceActor:
         except Exception as error:
             raise InstanceStartError(_reason(error)) from None
         self._phase = "ready"
-        return InstanceFacts(address, os.getpid())
+        encode = self._encode
+        return InstanceFacts(
+            address,
+            os.getpid(),
+            encode.revision if encode else "",
+            encode.known() if encode else frozenset(),
+        )
 
-    async def encode(self, data: bytes) -> "tuple[VisualTokens, EncodeTimes]":
-        """Visual tokens of one picture, and how long it took."""
-        return _with_times(await self._encode.encode(data))
+    async def encode(
+        self, picture: PictureId | None, data: bytes
+    ) -> "tuple[VisualTokens, EncodeReport]":
+        """Visual tokens of one picture, and how they came about; without an id uncached."""
+        return _with_report(await self._encode.encode(data, picture))
 
     async def encode_clip(
-        self, header: ClipHeader, *files: bytes
-    ) -> "tuple[VisualTokens, EncodeTimes]":
+        self, picture: PictureId | None, header: ClipHeader, *files: bytes
+    ) -> "tuple[VisualTokens, EncodeReport]":
         """The same of a clip: one video file, or its frames as pictures."""
-        return _with_times(await self._encode.encode_clip(files, header))
+        return _with_report(await self._encode.encode_clip(files, header, picture))
+
+    async def clear_visual_cache(self, owner: str | None) -> int:
+        """Forget what is kept, or what is one owner's; returns how many entries that were."""
+        num_entries: int = await self._encode.clear(owner)
+        return num_entries
 
     async def stage_visual_tokens(self, request_key: str, *visual_tokens: "VisualTokens") -> None:
         self._staged.put(request_key, visual_tokens)
 
-    async def check(self) -> int:
-        """How many requests the engine has not ended; raises when it is dead."""
-        if self._runtime is None:
-            return 0
-        await self._runtime.check()
-        num_unfinished: int = self._runtime.num_unfinished
-        return num_unfinished
+    async def check(self) -> InstanceCheck:
+        """How things are; raises when the engine is dead."""
+        num_unfinished = 0
+        if self._runtime is not None:
+            await self._runtime.check()
+            num_unfinished = self._runtime.num_unfinished
+        return InstanceCheck(num_unfinished, self._encode.stats() if self._encode else {})
 
     async def stop(self, timeout_s: float) -> None:
         """End calls, engine and threads; the process is left to Ray.
@@ -136,23 +170,33 @@ class InstanceActor:
 
     async def _start_encoder(self) -> None:
         from saccade.encoders.registry import ENCODERS
+        from saccade.serving.instance.cached import CachedEncodeStage
         from saccade.serving.instance.encoding import EncodeStage
 
         settings = self._spec.settings
         self._phase = "loading vision tower"
-        dtype = settings.model.dtype
+        path = settings.model.path
+        dtype: str = settings.model.dtype
+        if dtype == "auto":
+            dtype = await asyncio.to_thread(_checkpoint_dtype, path)
         encoder = await asyncio.to_thread(
-            ENCODERS.load_encoder,
-            settings.model.path,
-            device=self._spec.device,
-            dtype=dtype if dtype != "auto" else _checkpoint_dtype(settings.model.path),
+            ENCODERS.load_encoder, path, device=self._spec.device, dtype=dtype
         )
-        self._encode = EncodeStage(
+        stage = EncodeStage(
             encoder,
             threads=self._spec.threads,
-            max_batch=settings.engine.max_encode_batch,
+            max_patches=settings.engine.max_encode_patches,
             max_pixels=settings.media.max_pixels,
         )
+        if not settings.visual_cache.enabled:
+            self._encode = CachedEncodeStage(stage, None, "")
+            return
+        from saccade.encoders.revision import encoder_revision
+        from saccade.serving.caches.visual import VisualTokenCache
+
+        revision = await asyncio.to_thread(encoder_revision, path, encoder.family, dtype)
+        cache = await asyncio.to_thread(VisualTokenCache, settings.visual_cache, self._spec.name)
+        self._encode = CachedEncodeStage(stage, cache, revision)
 
     async def _load(self, load: Awaitable[Any]) -> None:
         self._runtime = await load
@@ -176,9 +220,19 @@ class InstanceActor:
         return address
 
 
-def _with_times(done: "EncodedPicture") -> "tuple[VisualTokens, EncodeTimes]":
-    count = len(done.visual_tokens.embeddings)
-    return done.visual_tokens, EncodeTimes(count, done.preprocess_ms, done.encode_ms)
+def _with_report(done: "Delivered") -> "tuple[VisualTokens, EncodeReport]":
+    from saccade.serving.caches.tokens import num_bytes
+
+    report = EncodeReport(
+        len(done.visual_tokens.embeddings),
+        num_bytes(done.visual_tokens),
+        done.preprocess_ms,
+        done.encode_ms,
+        done.source,
+        done.cost_ms,
+        done.saved_ms,
+    )
+    return done.visual_tokens, report
 
 
 def _remove_semaphores() -> None:

@@ -1,13 +1,15 @@
 """Stages preprocess and encode of an instance: pictures in, visual tokens out."""
 
 import asyncio
+import functools
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from saccade.encoders.base import Prepared, VisionEncoder, VisualTokens
+from saccade.serving.instance.batching import BatchQueue
 from saccade.serving.media.clip_decode import decode_clip, decode_frames
 from saccade.serving.media.decode import decode
 from saccade.serving.media.sampling import ClipHeader
@@ -17,17 +19,25 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class EncodedPicture:
-    """Visual tokens on the CPU, and the time that each stage took."""
+    """Visual tokens on the CPU, and the time that each stage took, its queue included."""
 
     visual_tokens: VisualTokens
     preprocess_ms: float
     encode_ms: float
+    compute_ms: float
+    """Of both stages without their queues: what doing it again would take."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Timed(Generic[T]):
+    result: T
+    ms: float
 
 
 @dataclass(slots=True, eq=False)
 class _Waiting:
     prepared: Prepared
-    result: "asyncio.Future[VisualTokens]" = field(default_factory=asyncio.Future)
+    result: "asyncio.Future[_Timed[VisualTokens]]" = field(default_factory=asyncio.Future)
 
 
 class EncodeStage:
@@ -37,12 +47,11 @@ class EncodeStage:
     """
 
     def __init__(
-        self, encoder: VisionEncoder, *, threads: int, max_batch: int, max_pixels: int
+        self, encoder: VisionEncoder, *, threads: int, max_patches: int, max_pixels: int
     ) -> None:
         self._encoder = encoder
-        self._max_batch = max_batch
         self._max_pixels = max_pixels
-        self._waiting: asyncio.Queue[_Waiting] = asyncio.Queue()
+        self._waiting = BatchQueue[_Waiting](lambda one: one.prepared.num_patches, max_patches)
         self._preprocess_pool = ThreadPoolExecutor(threads, thread_name_prefix="preprocess")
         self._encode_pool = ThreadPoolExecutor(1, thread_name_prefix="encode")
         self._loop = asyncio.create_task(self._encode_batches())
@@ -53,7 +62,7 @@ class EncodeStage:
         Raises:
             InvalidRequestError: the pixels cannot be decoded.
         """
-        return await self._through(lambda: self._preprocess(data))
+        return await self.run(lambda: self.preprocess(data))
 
     async def encode_clip(self, files: Sequence[bytes], header: ClipHeader) -> EncodedPicture:
         """Encode one clip: a video file, or as many pictures as the header has frames.
@@ -61,29 +70,45 @@ class EncodeStage:
         Raises:
             InvalidRequestError: the frames cannot be decoded.
         """
-        return await self._through(lambda: self._preprocess_clip(files, header))
+        return await self.run(lambda: self.preprocess_clip(files, header))
 
-    async def _through(self, preprocess: Callable[[], Prepared]) -> EncodedPicture:
-        started = time.perf_counter()
-        prepared = await self._in(self._preprocess_pool, preprocess)
-        preprocessed = time.perf_counter()
-        waiting = _Waiting(prepared)
-        self._waiting.put_nowait(waiting)
-        visual_tokens = await waiting.result
-        encoded = time.perf_counter()
+    async def run(self, preprocess: Callable[[], Prepared]) -> EncodedPicture:
+        """Both stages of what `preprocess` makes, which runs in a thread."""
+        prepared, preprocess_ms, compute_ms = await self.prepare(preprocess)
+        encoded = await self.encode_prepared(prepared)
         return EncodedPicture(
-            visual_tokens, (preprocessed - started) * 1e3, (encoded - preprocessed) * 1e3
+            encoded.visual_tokens,
+            preprocess_ms,
+            encoded.encode_ms,
+            compute_ms + encoded.compute_ms,
         )
+
+    async def prepare(self, preprocess: Callable[[], T]) -> tuple[T, float, float]:
+        """What `preprocess` makes in a thread; milliseconds with the queue, and without."""
+        started = time.perf_counter()
+        done = await self._in(self._preprocess_pool, lambda: _timed(preprocess))
+        return done.result, (time.perf_counter() - started) * 1e3, done.ms
+
+    async def encode_prepared(self, prepared: Prepared) -> EncodedPicture:
+        """The second stage alone."""
+        started = time.perf_counter()
+        waiting = _Waiting(prepared)
+        self._waiting.put(waiting)
+        done = await waiting.result
+        encode_ms = (time.perf_counter() - started) * 1e3
+        return EncodedPicture(done.result, 0.0, encode_ms, done.ms)
 
     def close(self) -> None:
         self._loop.cancel()
         self._preprocess_pool.shutdown(wait=False, cancel_futures=True)
         self._encode_pool.shutdown(wait=False, cancel_futures=True)
 
-    def _preprocess(self, data: bytes) -> Prepared:
+    def preprocess(self, data: bytes) -> Prepared:
+        """Of one picture, in this thread."""
         return self._encoder.preprocess(decode(data, self._max_pixels))
 
-    def _preprocess_clip(self, files: Sequence[bytes], header: ClipHeader) -> Prepared:
+    def preprocess_clip(self, files: Sequence[bytes], header: ClipHeader) -> Prepared:
+        """Of one clip, in this thread."""
         if header.is_file:
             frames = decode_clip(files[0], header)
         else:
@@ -95,26 +120,32 @@ class EncodeStage:
 
     async def _encode_batches(self) -> None:
         while True:
-            batch = [await self._waiting.get()]
-            while len(batch) < self._max_batch and not self._waiting.empty():
-                batch.append(self._waiting.get_nowait())
             # Whoever was cancelled meanwhile needs no encoding.
-            batch = [waiting for waiting in batch if not waiting.result.done()]
+            batch = [one for one in await self._waiting.take() if not one.result.done()]
             if batch:
                 await self._encode_batch(batch)
 
     async def _encode_batch(self, batch: list[_Waiting]) -> None:
         prepared = [waiting.prepared for waiting in batch]
         try:
-            encoded = await self._in(self._encode_pool, lambda: self._encode(prepared))
+            work = functools.partial(_timed, lambda: self._encode(prepared))
+            encoded = await self._in(self._encode_pool, work)
         except Exception as error:
             for waiting in batch:
                 if not waiting.result.done():
                     waiting.result.set_exception(error)
             return
-        for waiting, visual_tokens in zip(batch, encoded, strict=True):
+        num_patches = sum(one.num_patches for one in prepared)
+        for waiting, visual_tokens in zip(batch, encoded.result, strict=True):
             if not waiting.result.done():
-                waiting.result.set_result(visual_tokens)
+                share_ms = encoded.ms * waiting.prepared.num_patches / num_patches
+                waiting.result.set_result(_Timed(visual_tokens, share_ms))
 
     async def _in(self, pool: ThreadPoolExecutor, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(pool, work)
+
+
+def _timed(work: Callable[[], T]) -> _Timed[T]:
+    started = time.perf_counter()
+    result = work()
+    return _Timed(result, (time.perf_counter() - started) * 1e3)

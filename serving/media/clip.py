@@ -17,6 +17,7 @@ from saccade.serving.config.media import MediaConfig
 from saccade.serving.errors import InvalidRequestError
 from saccade.serving.media.container import PictureError
 from saccade.serving.media.sampling import ClipHeader, Sampling, sampled
+from saccade.serving.media.upright import upright
 
 _MATROSKA: Final = b"\x1a\x45\xdf\xa3"
 _MP4_BRAND: Final = slice(4, 8)
@@ -31,9 +32,10 @@ def inspect_clip(
     """Raises InvalidRequestError, and nothing else."""
     try:
         with opened(data) as (_, stream):
-            return _header(stream, sampling, config)
+            header = _header(stream, sampling, config)
     except PictureError as error:
         raise clip_refusal(error, param) from error
+    return header.turned(upright(data))
 
 
 def clip_refusal(error: PictureError, param: str | None) -> InvalidRequestError:

@@ -17,7 +17,7 @@ HARMLESS_PIXELS: Final = 1_000_000
 
 
 def decode_clip(data: bytes, header: ClipHeader, *, param: str | None = None) -> list[Image.Image]:
-    """`header.num_frames` RGB frames of the header's size.
+    """`header.num_frames` upright RGB frames of the header's size.
 
     A frame is the last one shown at its time; where the file ends early, the last frame stays.
     Memory is that of the frames that are kept, and of a few that the decoder holds.
@@ -70,7 +70,7 @@ def _taken(container: Any, stream: Any, header: ClipHeader) -> list[Image.Image]
 
 
 def _rgb(frame: Any, header: ClipHeader) -> Image.Image:
-    if (frame.width, frame.height) != (header.width, header.height):
+    if (frame.width, frame.height) != header.stored_size:
         raise PictureError("its frames are not of the size that its header says", "invalid_video")
-    image: Image.Image = frame.to_image()
-    return image.convert("RGB")
+    image: Image.Image = frame.to_image().convert("RGB")
+    return image if header.transpose is None else image.transpose(header.transpose)

@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from types import TracebackType
@@ -19,7 +20,7 @@ from saccade.serving.media.connect import (
     Resolver,
     SystemResolver,
 )
-from saccade.serving.media.inline import decode_inline
+from saccade.serving.media.inline import LiftedText, decode_inline
 
 _A: Final = {"image": "An image", "video": "A video"}
 _LARGEST_PORT: Final = 65_535
@@ -34,11 +35,15 @@ _HEADERS: Final = (
 class ByteBudget:
     """What the pictures of one request may still bring in, together."""
 
-    def __init__(self, total_bytes: int) -> None:
+    def __init__(self, total_bytes: int, take_of_all: Callable[[int], None] | None = None) -> None:
+        """`take_of_all` is told of all that comes, and raises when the whole system has enough."""
         self._total_bytes = total_bytes
         self._left_bytes = total_bytes
+        self._take_of_all = take_of_all
 
     def take(self, num_bytes: int, param: str) -> None:
+        if self._take_of_all is not None:
+            self._take_of_all(num_bytes)
         self._left_bytes -= num_bytes
         if self._left_bytes < 0:
             raise TooLargeError(
@@ -101,16 +106,23 @@ class MediaFetcher:
 
         Raises InvalidRequestError or TooLargeError, nothing else.
         """
-        url = url.strip()
-        scheme, colon, _ = url[:32].partition(":")
-        if not colon or scheme.lower() == "data":
+        text: str | bytes = url.raw.strip() if isinstance(url, LiftedText) else url.strip()
+        if _is_inline(text):
             limit = self._config.max_bytes_of(kind)
-            data = await asyncio.to_thread(decode_inline, url, limit, param, kind)
+            data = await asyncio.to_thread(decode_inline, text, limit, param, kind)
             budget.take(len(data), param)
             return data
+        url = text.decode("ascii") if isinstance(text, bytes) else text
         async with self._slots:  # waiting here is not held against the picture's host
             download = _Download(self._config, self._rules, self._pool, param, budget, kind)
             return await download.run(url)
+
+
+def _is_inline(url: str | bytes) -> bool:
+    """A data URL or bare base64: anything that is not of another scheme."""
+    head = url[:32] if isinstance(url, str) else url[:32].decode("ascii")
+    scheme, colon, _ = head.partition(":")
+    return not colon or scheme.lower() == "data"
 
 
 @dataclass(frozen=True, slots=True)

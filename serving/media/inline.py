@@ -1,7 +1,7 @@
-"""Pictures and clips that are in the request itself: data URLs and bare base64."""
+"""Pictures, clips and tensors that are in the request itself: data URLs and bare base64."""
 
 import binascii
-from typing import Final, NoReturn
+from typing import Final, NoReturn, Self
 
 import pybase64
 
@@ -14,22 +14,50 @@ _WHITESPACE: Final = b" \t\r\n\f\v"
 _PERCENT_CODES: Final = {b"%2B": b"+", b"%2F": b"/", b"%3D": b"=", b"%20": b" "}
 
 
-def decode_inline(url: str, max_bytes: int, param: str, kind: MediaKind = "image") -> bytes:
+class LiftedText(str):
+    """A string that was taken out of a request's body before that was parsed (`api.lifting`).
+
+    As a `str` it is only the name that took its place; `raw` is the text, in ASCII.
+    """
+
+    raw: bytes
+
+    def __new__(cls, name: str, raw: bytes) -> Self:
+        text = super().__new__(cls, name)
+        text.raw = raw
+        return text
+
+
+def decode_inline(url: str | bytes, max_bytes: int, param: str, kind: MediaKind = "image") -> bytes:
     """The bytes of a base64 data URL, or of bare base64.
 
     The size is checked before anything is decoded. Takes milliseconds for megabytes.
     """
-    if url[:5].lower() == "data:":
-        header, comma, payload = url[5:].partition(",")
-        if not comma or header.rpartition(";")[2].strip().lower() != "base64":
+    # "?" is not in the alphabet of base64.
+    text = url if isinstance(url, bytes) else url.encode("ascii", errors="replace")
+    if text[:5].lower() == b"data:":
+        header, comma, payload = text[5:].partition(b",")
+        if not comma or header.rpartition(b";")[2].strip().lower() != b"base64":
             _refuse(f"A data URL has to be of the form '{_EXAMPLES[kind]};base64,…'.", param)
     else:
-        payload = url
+        payload = text
     return _decode_base64(payload, max_bytes, param, kind)
 
 
-def _decode_base64(text: str, max_bytes: int, param: str, kind: MediaKind) -> bytes:
-    encoded = text.encode("ascii", errors="replace")  # "?" is not in the alphabet
+def decode_file(text: str, max_bytes: int, param: str, name: str) -> bytes:
+    """The bytes of bare base64 in the field `name`, which takes no URL."""
+    encoded = text.encode("ascii", errors="replace")
+    if _decoded_size(encoded) > max_bytes:
+        raise TooLargeError(
+            f"{name} has more than {max_bytes} bytes.", param=param, code="image_embeds_too_large"
+        )
+    try:
+        return pybase64.b64decode(encoded, validate=True)
+    except binascii.Error:
+        _refuse(f"{name} is not valid base64.", param)
+
+
+def _decode_base64(encoded: bytes, max_bytes: int, param: str, kind: MediaKind) -> bytes:
     if _decoded_size(encoded) <= max_bytes:
         try:
             return _strict(encoded, param, kind)

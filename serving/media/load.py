@@ -2,15 +2,23 @@
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from saccade.serving.config.media import MediaConfig, MediaKind
 from saccade.serving.errors import InvalidRequestError
 from saccade.serving.media.fetch import ByteBudget, MediaFetcher
+from saccade.serving.media.inline import LiftedText, decode_file
 from saccade.serving.media.inspect import PictureHeader, content_hash, inspect
-from saccade.serving.media.parts import ClipPart, MediaLimits, MediaPart, PicturePart, find_media
+from saccade.serving.media.parts import (
+    ClipPart,
+    EmbedsPart,
+    MediaLimits,
+    MediaPart,
+    PicturePart,
+    find_media,
+)
 from saccade.serving.media.sampling import ClipHeader
 
 
@@ -45,29 +53,55 @@ class Clip:
         return self.part.param
 
 
-Media = Picture | Clip
+@dataclass(frozen=True, slots=True)
+class Embeds:
+    """Visual tokens that came with the request; their files are not opened here."""
+
+    kind: ClassVar[MediaKind] = "image"
+    part: EmbedsPart
+    files: Mapping[str, bytes]
+    content_hash: str
+
+    @property
+    def param(self) -> str:
+        return self.part.param
+
+
+Encodable = Picture | Clip
+Media = Encodable | Embeds
 
 
 async def load_media(
-    messages: object, fetcher: MediaFetcher, config: MediaConfig, *, video: bool = False
+    messages: object,
+    fetcher: MediaFetcher,
+    config: MediaConfig,
+    *,
+    video: bool = False,
+    take_of_all: Callable[[int], None] | None = None,
 ) -> list[Media]:
     """All pictures and clips, in order; the first that is refused ends the fetching of the others.
 
-    Raises ClientError, and nothing else.
+    `take_of_all` is told of the bytes that come, and may refuse them. Raises ClientError, and
+    nothing else but what that raises.
     """
     limits = MediaLimits(
-        config.max_images, config.max_videos if video else 0, config.max_video_frames
+        config.max_images,
+        config.max_videos if video else 0,
+        config.max_video_frames,
+        config.accept_image_embeds,
     )
     parts = find_media(messages, limits)
-    budget = ByteBudget(config.max_total_bytes)
+    budget = ByteBudget(config.max_total_bytes, take_of_all)
 
     async def load(part: MediaPart) -> Media:
+        if isinstance(part, EmbedsPart):
+            return await asyncio.to_thread(_embeds, part, config, budget)
         urls = (part.url,) if isinstance(part, PicturePart) else part.urls
         kind: MediaKind = "video" if isinstance(part, ClipPart) and part.is_file else "image"
         files = [
             await fetcher.fetch(url, param=part.param, budget=budget, kind=kind) for url in urls
         ]
-        return await asyncio.to_thread(_examine, part, files, config)
+        return await asyncio.to_thread(_examine, _without_text(part), files, config)
 
     try:
         async with asyncio.TaskGroup() as group:
@@ -79,7 +113,31 @@ async def load_media(
     raise first
 
 
-def _examine(part: MediaPart, files: Sequence[bytes], config: MediaConfig) -> Media:
+def _without_text(part: PicturePart | ClipPart) -> PicturePart | ClipPart:
+    """What was taken out of the body is in the files now, and need not be held twice."""
+    if isinstance(part, PicturePart):
+        return replace(part, url=_name(part.url))
+    return replace(part, urls=tuple(_name(url) for url in part.urls))
+
+
+def _name(url: str) -> str:
+    return str(url) if isinstance(url, LiftedText) else url
+
+
+def _embeds(part: EmbedsPart, config: MediaConfig, budget: ByteBudget) -> Embeds:
+    files: dict[str, bytes] = {}
+    digest = hashlib.blake2b(b"embeds", digest_size=32)
+    for name, encoded in sorted(part.encoded.items()):
+        data = decode_file(encoded, config.max_embeds_bytes, part.param, name)
+        budget.take(len(data), part.param)
+        digest.update(f"{name} {content_hash(data)}".encode())
+        files[name] = data
+    return Embeds(part, files, digest.hexdigest())
+
+
+def _examine(
+    part: PicturePart | ClipPart, files: Sequence[bytes], config: MediaConfig
+) -> Encodable:
     if isinstance(part, PicturePart):
         return Picture(part, files[0], _picture(files[0], part, config), content_hash(files[0]))
     if part.is_file:

@@ -53,7 +53,20 @@ class ClipPart:
     part_index: int
 
 
-MediaPart = PicturePart | ClipPart
+@dataclass(frozen=True, slots=True)
+class EmbedsPart:
+    """Visual tokens that a client has computed for one picture: files in base64, by name.
+
+    Of `image_embeds`, and where they come apart from each other, `image_grid_thw`.
+    """
+
+    param: str
+    encoded: Mapping[str, str]
+    message_index: int
+    part_index: int
+
+
+MediaPart = PicturePart | ClipPart | EmbedsPart
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +77,8 @@ class MediaLimits:
     max_videos: int = 0
     max_frames: int = 1
     """In a clip that is sent as pictures."""
+    embeds: bool = False
+    """Whether `image_embeds` are served."""
 
 
 def find_media(messages: object, limits: MediaLimits) -> list[MediaPart]:
@@ -74,13 +89,15 @@ def find_media(messages: object, limits: MediaLimits) -> list[MediaPart]:
     found: list[MediaPart] = []
     for message_index, part_index, part in _parts(messages):
         param = f"messages[{message_index}].content[{part_index}]"
-        key = _media_key(part, param, video=limits.max_videos > 0)
+        key = _media_key(part, param, limits)
         if key is None:
             continue
         place = (message_index, part_index)
         if key == "image_url":
             url = _url_of(part, param, "image")
             found.append(PicturePart(param, url, *place))
+        elif key == "image_embeds":
+            found.append(EmbedsPart(param, _embeds(part.get("image_embeds"), param), *place))
         else:
             found.append(_clip(key, part, param, place, limits))
         _refuse_too_many(found, limits, param)
@@ -131,11 +148,13 @@ def _parts(messages: object) -> Iterable[tuple[int, int, dict[str, Any]]]:
                 yield message_index, part_index, part
 
 
-def _media_key(part: dict[str, Any], param: str, *, video: bool) -> str | None:
+def _media_key(part: dict[str, Any], param: str, limits: MediaLimits) -> str | None:
     """The key that holds the picture or clip; None for a part without media."""
     kind = part.get("type")
     media = _MEDIA_KEYS.intersection(part)
-    served = ("image_url", "video_url", "video") if video else ("image_url",)
+    video = limits.max_videos > 0
+    served = ["image_url", *(("video_url", "video") if video else ())]
+    served += ["image_embeds"] if limits.embeds else []
     unserved: set[str] = set()
     wanted = kind if kind is not None else next((key for key in served if key in media), None)
     if wanted in served:
@@ -148,6 +167,8 @@ def _media_key(part: dict[str, Any], param: str, *, video: bool) -> str | None:
         unserved = {kind}
     if unserved:
         also = ", or clips as 'video_url' or 'video'" if video else ""
+        if "image_embeds" in unserved and not limits.embeds:
+            also += " (media.accept_image_embeds is off)"
         raise InvalidRequestError(
             f"Content of the kind {min(unserved)[:64]!r} is not served here; "
             f"send text, or images as 'image_url'{also}.",
@@ -180,6 +201,20 @@ def _checked_url(url: Any, where: str, kind: MediaKind) -> str:
             f"{article} needs a URL: http, https, or data with base64.", param=where
         )
     return url
+
+
+def _embeds(value: Any, param: str) -> dict[str, str]:
+    """As vLLM takes them: base64, or an object of base64."""
+    files = value if isinstance(value, dict) else {"image_embeds": value}
+    known = "image_embeds" in files and files.keys() <= {"image_embeds", "image_grid_thw"}
+    if not known or not all(isinstance(data, str) for data in files.values()):
+        raise InvalidRequestError(
+            "image_embeds has to be base64, or an object with base64 under 'image_embeds' and, "
+            "for models with a grid, 'image_grid_thw'.",
+            param=f"{param}.image_embeds",
+            code="invalid_image_embeds",
+        )
+    return files
 
 
 def _clip(

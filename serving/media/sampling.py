@@ -1,9 +1,12 @@
 """Which frames are taken from a clip: settled from its header, before anything is decoded."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from PIL.Image import Transpose
 
 from saccade.serving.config.media import MediaConfig
+from saccade.serving.media.upright import is_sideways
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,19 @@ class ClipHeader:
     duration_s: float
     num_frames: int
     is_file: bool = True
+    transpose: Transpose | None = None
+    """What turns a stored frame upright; `width` and `height` are those of the upright one."""
+
+    @property
+    def stored_size(self) -> tuple[int, int]:
+        """Width and height of a frame in the file."""
+        sideways = is_sideways(self.transpose)
+        return (self.height, self.width) if sideways else (self.width, self.height)
+
+    def turned(self, transpose: Transpose | None) -> "ClipHeader":
+        """The header of stored frames, as that of upright ones."""
+        width, height = replace(self, transpose=transpose).stored_size
+        return replace(self, width=width, height=height, transpose=transpose)
 
     @property
     def frames_per_s(self) -> float:

@@ -13,7 +13,7 @@ import openai
 import psutil
 import pytest
 
-from tests.e2e.server import Server, is_engine, until
+from tests.e2e.server import Server, until
 from tests.integration.pictures import data_url, drawn
 
 pytestmark = pytest.mark.slow
@@ -21,6 +21,11 @@ pytestmark = pytest.mark.slow
 MODEL = "saccade-tiny"
 HELLO: list[Any] = [{"role": "user", "content": "hello"}]
 PICTURE = {"type": "image_url", "image_url": {"url": data_url(drawn(1))}}
+
+
+def not_seen_before(seed: int) -> dict[str, Any]:
+    """A picture that no other test sends: it has to be encoded."""
+    return {"type": "image_url", "image_url": {"url": data_url(drawn(seed))}}
 
 
 @pytest.fixture(scope="module")
@@ -394,7 +399,7 @@ def test_keep_alive_comments_flow_while_a_picture_is_being_encoded(
     encoder = psutil.Process(server.instance_pid("encode-0"))
     encoder.suspend()
     try:
-        messages = [{"role": "user", "content": [PICTURE]}]
+        messages = [{"role": "user", "content": [not_seen_before(901)]}]
         body = {"model": MODEL, "messages": messages, "stream": True, "max_tokens": 3}
         with http.stream("POST", "/v1/chat/completions", json=body) as response:
             assert response.status_code == 200
@@ -415,7 +420,7 @@ def test_a_client_that_leaves_while_its_picture_is_encoded_is_forgotten(
     encoder = psutil.Process(server.instance_pid("encode-0"))
     encoder.suspend()
     try:
-        messages = [{"role": "user", "content": [PICTURE]}]
+        messages = [{"role": "user", "content": [not_seen_before(902)]}]
         body = {"model": MODEL, "messages": messages, "stream": True}
         with http.stream("POST", "/v1/chat/completions", json=body) as response:
             lines = response.iter_lines()  # closes the response when it is collected
@@ -453,9 +458,16 @@ def test_no_more_is_pulled_or_given_up_than_was_handed_over(server: Server) -> N
 def test_idle_instances_leave_the_cores_alone(server: Server) -> None:
     """NIXL's progress thread or vLLM's spinning reader would burn a core each."""
     names = {process: process.name() for process in server.family()}
-    processes = [p for p, name in names.items() if "ray::Inst" in name or is_engine(p)]
-    assert len(processes) == 5, sorted(names.values())
-    before = {process: sum(process.cpu_times()[:2]) for process in processes}
-    psutil.cpu_percent(interval=2.0)
-    used_s = {process.pid: sum(process.cpu_times()[:2]) - before[process] for process in processes}
-    assert max(used_s.values()) < 0.5, used_s
+    instances = [process for process, name in names.items() if "ray::Inst" in name]
+    # Their children are the engines, one of which now and then goes without its name.
+    processes = {*instances, *(child for one in instances for child in one.children())}
+    assert len(instances) == 3, sorted(names.values())
+    assert len(processes) >= 5, sorted(names.values())
+
+    def busy_s() -> dict[int, float]:
+        before = {process: sum(process.cpu_times()[:2]) for process in processes}
+        psutil.cpu_percent(interval=2.0)
+        return {p.pid: sum(p.cpu_times()[:2]) - used_s for p, used_s in before.items()}
+
+    # What earlier tests have asked for may still be under way.
+    until(lambda: max(busy_s().values()) < 0.5, 30, busy_s)

@@ -1,6 +1,7 @@
 """Pictures of several sizes, and clips, through the whole system with an M-RoPE model."""
 
 import base64
+import random
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +9,10 @@ from typing import Any
 
 import httpx2
 import pytest
+import safetensors.torch
+import torch
 
+from saccade.encoders.registry import ENCODERS
 from tests.e2e.server import Server, launch, until_ready
 from tests.integration.family_vllm import MAX_TOKENS, Case, answers, frames_of
 from tests.integration.pictures import data_url, drawn
@@ -37,7 +41,8 @@ def stock(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> list[di
 def family_server(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """As `saccade serve --model FOLDER` starts it."""
     log = tmp_path_factory.mktemp("server") / "log"
-    server = launch(None, log, "model.dtype=float32", model=checkpoint)
+    overrides = ("model.dtype=float32", "media.accept_image_embeds=true")
+    server = launch(None, log, *overrides, model=checkpoint)
     try:
         yield until_ready(server)
         server.stop(signal.SIGINT)
@@ -95,6 +100,47 @@ def test_a_picture_of_impossible_proportions_is_refused(family_server: Server) -
     response = ask(family_server, [{"type": "image_url", "image_url": {"url": url}}])
     assert response.status_code == 400
     assert response.json()["error"]["code"] == "unsupported_image_size"
+
+
+def given(embeddings: torch.Tensor, grid: list[int]) -> dict[str, Any]:
+    """A part as a client sends it that has encoded a picture itself."""
+    tensors = {"image_embeds": embeddings, "image_grid_thw": torch.tensor(grid)}
+    data = base64.b64encode(safetensors.torch.save(tensors)).decode()
+    return {"type": "image_embeds", "image_embeds": data}
+
+
+def test_a_client_may_encode_a_picture_itself(family_server: Server, checkpoint: Path) -> None:
+    encoder = ENCODERS.load_encoder(checkpoint)
+    image, question = drawn(3, (150, 100)), {"type": "text", "text": "what is this ?"}
+    [tokens] = encoder.encode([encoder.preprocess(image)])
+    grid = encoder.family.picture(*image.size).grid
+    assert grid is not None
+    part = given(tokens.embeddings, [1, 2 * grid[1], 2 * grid[2]])
+    ours = ask(family_server, [part, question]).json()
+    picture = {"type": "image_url", "image_url": {"url": data_url(image)}}
+    theirs = ask(family_server, [picture, question]).json()
+    assert ours["prompt_token_ids"] == theirs["prompt_token_ids"]
+    assert ours["choices"][0]["token_ids"] == theirs["choices"][0]["token_ids"]
+
+
+def test_no_grid_that_does_not_fit_reaches_the_engine(
+    family_server: Server, checkpoint: Path
+) -> None:
+    """Stock vLLM's engine dies of it."""
+    row_size = ENCODERS.family(checkpoint).row_size
+    engines = {process.pid for process in family_server.engines()}
+    source = random.Random(5)
+    for _ in range(100):
+        grid = [source.choice([0, 1, 1, 1, 2, -1]), *(source.randint(-1, 9) for _ in range(2))]
+        count = source.randint(0, 20)
+        fits = grid[0] == 1 and min(grid) > 0 and not grid[1] % 2 and not grid[2] % 2
+        if fits and grid[1] * grid[2] == 4 * count:
+            continue
+        response = ask(family_server, [given(torch.zeros(count, row_size), grid)])
+        assert response.status_code == 400, (grid, count, response.text)
+        assert response.json()["error"]["code"] == "invalid_image_embeds"
+    assert {process.pid for process in family_server.engines()} == engines
+    assert ask(family_server, asked(CASES_OF_QWEN[0])).status_code == 200
 
 
 def test_the_plan_was_printed_before_the_start(family_server: Server) -> None:

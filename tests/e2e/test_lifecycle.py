@@ -60,7 +60,8 @@ def test_one_llm_instance_does_both_and_sigterm_drains(
     started: list[Server], tmp_path: Path
 ) -> None:
     before = traces()
-    server = until_ready(start(started, tmp_path))
+    disk = (f"visual_cache.disk_folder={tmp_path}/tokens", "visual_cache.disk_bytes=10000000")
+    server = until_ready(start(started, tmp_path, *disk))
     family = server.family()
     with httpx2.Client(base_url=server.url, headers=KEY_A, timeout=120) as http:
         _check_keys(server)
@@ -72,7 +73,10 @@ def test_one_llm_instance_does_both_and_sigterm_drains(
         assert {stage["instance"] for stage in stages[2:]} == {"llm-0"}
         assert response["saccade"]["tenant"] == "team-a"
         assert server.metric("saccade_kv_transfers_total") == 0
-        _check_prefix_caches_are_apart(http)
+        _check_caches_are_apart(http, server)
+        kept = tmp_path / "tokens" / "encode-0"
+        # One picture, for two tenants.
+        until(lambda: len(list(kept.glob("*.safetensors"))) == 2, 10, lambda: list(kept.iterdir()))
         body = chat(max_tokens=1000, ignore_eos=True, stream=True)
         with http.stream("POST", "/v1/chat/completions", json=body) as stream:
             lines = stream.iter_lines()
@@ -100,8 +104,10 @@ def _check_keys(server: Server) -> None:
     assert httpx2.get(f"{server.url}/readyz").status_code == 200
 
 
-def _check_prefix_caches_are_apart(http: httpx2.Client) -> None:
+def _check_caches_are_apart(http: httpx2.Client, server: Server) -> None:
     """What one tenant has sent is cached for that tenant only."""
+    encodes = 'saccade_stage_seconds_count{stage="encode"}'
+    before = server.metric(encodes)
 
     def cached(key: str) -> int:
         response = http.post(
@@ -115,6 +121,8 @@ def _check_prefix_caches_are_apart(http: httpx2.Client) -> None:
     assert cached("key-of-team-a") > 0
     assert cached("key-of-team-b") == 0
     assert cached("key-of-team-b") > 0
+    # Once for the second tenant, though the first has sent the same picture.
+    assert server.metric(encodes) == before + 1
 
 
 def _is_draining(server: Server) -> bool:

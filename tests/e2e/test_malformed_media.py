@@ -1,6 +1,7 @@
 """Hundreds of malformed parts: each is refused, and every engine stays up."""
 
 import base64
+import math
 import random
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
@@ -8,13 +9,16 @@ from typing import Any
 
 import httpx2
 import pytest
+import safetensors.torch
+import torch
 
-from tests.e2e.server import Server
+from saccade.encoders.registry import ENCODERS
+from tests.e2e.server import ROOT, Server
 from tests.integration.pictures import data_url, drawn
 
 pytestmark = pytest.mark.slow
 
-NUM_PARTS = 400
+NUM_PARTS = 600
 QUESTION = {"type": "text", "text": "What colour is it?"}
 
 
@@ -60,9 +64,47 @@ def _strange_url(source: random.Random) -> dict[str, Any]:
     }
 
 
+def _wrong_tensor(source: random.Random) -> torch.Tensor:
+    """Each is one step away from what the model takes."""
+    row_size = ENCODERS.family(ROOT / ".cache/saccade-tiny").row_size
+    shape, dtype, number = [source.randint(1, 80), row_size], torch.float32, 1.0
+    wrong = source.choice(["rows", "width", "dimensions", "format", "number"])
+    if wrong == "rows":
+        shape[0] = source.choice([0, 2049])
+    elif wrong == "width":
+        shape[1] = source.choice([0, 1, row_size - 1, row_size + 1, 2 * row_size])
+    elif wrong == "dimensions":
+        shape = source.choice([[], [row_size], [2, 8, row_size], [1, 1, 8, row_size]])
+    elif wrong == "format":
+        dtype = source.choice([torch.float64, torch.int64, torch.uint8, torch.bool])
+    else:
+        number = source.choice([math.nan, math.inf, -math.inf, 3e38, -1e20, 2e4])
+    tensor = torch.ones(shape, dtype=dtype)
+    if wrong == "number":
+        tensor[-1, source.randrange(row_size)] = number
+    return tensor
+
+
+def _wrong_embeddings(source: random.Random) -> dict[str, Any]:
+    tensors = {"image_embeds": _wrong_tensor(source)}
+    if source.random() < 0.2:
+        tensors["image_grid_thw"] = torch.tensor([1, 2, 2])
+    data = safetensors.torch.save(tensors)
+    if source.random() < 0.3:
+        buffer = BytesIO()
+        torch.save(tensors["image_embeds"], buffer)
+        data = buffer.getvalue()
+    if source.random() < 0.2:
+        data = data[: source.randrange(len(data))]
+    return {"type": "image_embeds", "image_embeds": base64.b64encode(data).decode()}
+
+
 def malformed(seed: int) -> dict[str, Any]:
     source = random.Random(seed)
-    make = source.choice([_broken_picture, _embeddings, _other_media, _strange_url])
+    make = source.choice(
+        [_broken_picture, _embeddings, _wrong_embeddings, _wrong_embeddings, _other_media,
+         _strange_url]
+    )  # fmt: skip
     return make(source)
 
 

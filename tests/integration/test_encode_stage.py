@@ -35,7 +35,7 @@ def png(image: Image.Image) -> bytes:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def stage(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[EncodeStage]:
     encoder = ENCODERS.load_encoder(QWEN2_5_VL.build(tmp_path_factory.mktemp("stage") / "qwen"))
-    stage = EncodeStage(encoder, threads=1, max_batch=8, max_pixels=10**6)
+    stage = EncodeStage(encoder, threads=1, max_patches=4096, max_pixels=10**6)
     yield stage
     stage.close()
 

@@ -9,11 +9,11 @@ import torch
 from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from saccade.encoders.base import Prepared, UnsupportedCheckpointError, VisionEncoder
+from saccade.encoders.base import Prepared, VisionEncoder
 from saccade.encoders.registry import ENCODERS
 from tests.integration.pictures import drawn
 from tests.tiny_checkpoint import TinyFamily
-from tests.tiny_families import LLAVA, LLAVA_ONEVISION, QWEN2_5_VL, WITH_PICTURES
+from tests.tiny_families import LLAVA_ONEVISION, QWEN2_5_VL, WITH_PICTURES
 
 pytestmark = pytest.mark.slow
 
@@ -172,44 +172,3 @@ class TestClips:
             [tokens] = encoder.encode([encoder.preprocess_clip(clip, FRAMES_PER_S)])
             layout = encoder.family.clip(*clip[0].size, len(clip), FRAMES_PER_S)
             assert len(tokens.embeddings) == layout.num_tokens
-
-
-class TestViews:
-    """What the tower saw, beside transformers' own states and attention weights."""
-
-    @pytest.fixture(scope="class", params=[LLAVA, LLAVA_ONEVISION], ids=lambda one: str(one.name))
-    def checkpoint(self, request: pytest.FixtureRequest, tmp_path_factory: Any) -> Path:
-        family: TinyFamily = request.param
-        return family.build(tmp_path_factory.mktemp("views") / family.name)
-
-    def test_they_are_the_models(self, checkpoint: Path) -> None:
-        encoder = ENCODERS.load_encoder(checkpoint)
-        model: Any = AutoModelForImageTextToText.from_pretrained(
-            checkpoint, dtype=torch.float32, attn_implementation="eager"
-        ).eval()
-        layer = model.config.vision_feature_layer
-        # CLIP's first token is its summary of the picture.
-        first = 1 if model.config.vision_config.model_type == "clip_vision_model" else 0
-        batch = [encoder.preprocess(picture) for picture in PICTURES[:3]]
-
-        for prepared, (tokens, view) in zip(batch, encoder.encode_with_views(batch), strict=True):
-            with torch.inference_mode():
-                seen = model.model.vision_tower(
-                    prepared.tensors["pixel_values"],
-                    output_hidden_states=True,
-                    output_attentions=True,
-                )
-            weights = seen.attentions[layer].mean(1)
-            expected = weights[:, 0, 1:] if first else weights.mean(1)
-            assert_close(view.attention, expected)
-            assert_close(view.states, seen.hidden_states[layer][:, first:])
-            assert_close(tokens.embeddings, encoder.encode([prepared])[0].embeddings)
-
-    def test_a_family_that_exposes_nothing_says_so(self, tmp_path: Path) -> None:
-        encoder = ENCODERS.load_encoder(QWEN2_5_VL.build(tmp_path / "qwen"))
-        with pytest.raises(UnsupportedCheckpointError, match="exposes nothing"):
-            encoder.encode_with_views([encoder.preprocess(PICTURES[0])])
-
-
-def assert_close(ours: torch.Tensor, theirs: torch.Tensor) -> None:
-    torch.testing.assert_close(ours, theirs, atol=TOLERANCE, rtol=TOLERANCE)

@@ -5,7 +5,10 @@ from typing import Any
 import pytest
 
 from saccade.encoders.base import UnsupportedCheckpointError
+from saccade.encoders.checkpoint import CheckpointFiles
+from saccade.encoders.memory import Parameters
 from saccade.encoders.published import published
+from saccade.encoders.registry import ENCODERS
 from saccade.serving.config.settings import Settings
 from saccade.serving.plan import ModelSizes, plan, sizes_of_checkpoint, sizes_of_published
 from tests.unit.some_settings import some_settings
@@ -56,3 +59,23 @@ def test_weights_in_an_unknown_format_are_refused_with_the_remedy(tmp_path: Path
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(files.image_processor))
     with pytest.raises(UnsupportedCheckpointError, match=r"float8_e4m3fn.*model\.dtype"):
         sizes_of_checkpoint(tmp_path)
+
+
+def test_embeddings_for_a_model_without_pictures_are_refused_before_the_start() -> None:
+    files = CheckpointFiles(
+        {
+            "architectures": ["Qwen2ForCausalLM"],
+            "hidden_size": 64,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+        },
+        {},
+        {},
+    )
+    sizes = ModelSizes(ENCODERS.family_of(files, "words"), "float32", Parameters(0, 1))
+    llm = {"l": {"roles": ["prefill", "decode"]}}
+    wanted = some_settings(instances=llm, media={"accept_image_embeds": True})
+    with pytest.raises(UnsupportedCheckpointError, match=r"media\.accept_image_embeds"):
+        plan(wanted, sizes)
+    assert plan(some_settings(instances=llm), sizes)

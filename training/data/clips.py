@@ -22,6 +22,7 @@ DIRECTIONS = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
 class Clip:
     frames: tuple[Scene, ...]
     questions: tuple[Question, ...]
+    """Every one that can be asked about what happens; the first is the most telling."""
 
 
 def sample_clip(rng: Random, split: Split, kind: str, num_frames: int = NUM_FRAMES) -> Clip:
@@ -41,8 +42,7 @@ def sample_clip(rng: Random, split: Split, kind: str, num_frames: int = NUM_FRAM
 
 def _motion(rng: Random, scene: Scene, num_frames: int) -> Clip | None:
     mover = rng.choice(scene.objects)
-    called = name(rng, scene, mover)
-    if called is None:
+    if name(rng, scene, mover) is None:
         return None
     direction = rng.choice(tuple(DIRECTIONS))
     across, down = DIRECTIONS[direction]
@@ -59,6 +59,21 @@ def _motion(rng: Random, scene: Scene, num_frames: int) -> Clip | None:
         share = index / (num_frames - 1)
         moved = mover.at(mover.x + share * (end_x - mover.x), mover.y + share * (end_y - mover.y))
         frames.append(_with(scene, tuple(moved if o is mover else o for o in scene.objects)))
+    questions = [_direction(rng, scene, mover, direction)]
+    texts = ["Which object moves?", "What moves?", "Which shape is moving?"]
+    for text in rng.sample(texts, 2):
+        questions.append(Question("motion", text, mover.shape, mover.held_out))
+    for thing in scene.objects:
+        called = name(rng, scene, thing)
+        if called is not None:
+            answer = "yes" if thing is mover else "no"
+            questions.append(Question("motion", f"Does the {called} move?", answer, thing.held_out))
+    questions.append(_direction(rng, scene, mover, direction))
+    return Clip(tuple(frames), tuple(questions))
+
+
+def _direction(rng: Random, scene: Scene, mover: Object, direction: str) -> Question:
+    called = name(rng, scene, mover)
     text = rng.choice(
         (
             f"In which direction does the {called} move?",
@@ -69,11 +84,7 @@ def _motion(rng: Random, scene: Scene, num_frames: int) -> Clip | None:
             "In which direction does the object move?",
         )
     )
-    questions = [Question("motion", text, direction, mover.held_out)]
-    if rng.random() < 0.3:
-        texts = ("Which object moves?", "What moves?", "Which shape is moving?")
-        questions.append(Question("motion", rng.choice(texts), mover.shape, mover.held_out))
-    return Clip(tuple(frames), tuple(questions))
+    return Question("motion", text, direction, mover.held_out)
 
 
 def _appearance(rng: Random, scene: Scene, num_frames: int) -> Clip | None:
@@ -95,11 +106,13 @@ def _appearance(rng: Random, scene: Scene, num_frames: int) -> Clip | None:
         "What colour is the object that appears?",
         "Which colour has the object that appears?",
     )
-    questions = [Question("appearance", rng.choice(shape_texts), late.shape, late.held_out)]
-    if rng.random() < 0.4:
-        text = rng.choice(colour_texts)
-        questions.append(Question("appearance", text, late.colour, late.held_out))
-    return Clip(frames, tuple(questions))
+    questions = [
+        Question("appearance", text, answer, late.held_out)
+        for texts, answer in ((shape_texts, late.shape), (colour_texts, late.colour))
+        for text in rng.sample(texts, len(texts))
+    ]
+    first, *others = questions
+    return Clip(frames, (first, *rng.sample(others, len(others))))
 
 
 def _order(rng: Random, scene: Scene, num_frames: int) -> Clip | None:
@@ -136,11 +149,11 @@ def _order(rng: Random, scene: Scene, num_frames: int) -> Clip | None:
         "no": (f"Does the {names[1]} appear before the {names[0]}?",
                f"Does the {names[0]} appear after the {names[1]}?"),
     }  # fmt: skip
-    answers = rng.sample(tuple(texts), 2)
-    return Clip(
-        frames,
-        tuple(Question("order", rng.choice(texts[a]), a, held_out) for a in answers),
-    )
+    questions = [
+        Question("order", rng.choice(texts[answer]), answer, held_out)
+        for answer in rng.sample(tuple(texts), len(texts))
+    ]
+    return Clip(frames, tuple(questions))
 
 
 def _with(scene: Scene, objects: tuple[Object, ...]) -> Scene:

@@ -21,6 +21,9 @@ from saccade.training.data.scenes import Scene, Split, sample_scene
 
 T = TypeVar("T")
 
+LASTING_KINDS = ("colour", "shape")
+"""Of questions whose answers are the same in every frame."""
+
 
 @dataclass(frozen=True)
 class Example:
@@ -50,8 +53,8 @@ def still(
 ) -> Example:
     """A picture with `num_questions` different questions, of kinds drawn from `kinds`.
 
-    "description" is a kind too. With `all_of`, the kinds come round in turn, beginning with that
-    of this index, so that a test has as many of each.
+    The kinds of `MORE_KINDS` can be asked too. With `all_of`, the kinds come round in turn,
+    beginning with that of this index, so that a test has as many of each.
     """
     rng = _rng(split, seed, "still", index)
     while True:
@@ -68,13 +71,21 @@ def clip(
     index: int,
     kinds: Sequence[str] = CLIP_KINDS,
     num_frames: int = NUM_FRAMES,
+    num_questions: int = 1,
 ) -> Example:
-    """A clip with one or two questions, about what the kind of this index is about."""
+    """A clip with at most `num_questions` different questions: first about what the kind of this
+    index is about, then about what its last frame shows as well as any."""
     rng = _rng(split, seed, "clip", index)
     sampled = sample_clip(rng, split, kinds[index % len(kinds)], num_frames)
     drawer = Drawer(rng)
     drawn = tuple(drawer.draw(scene) for scene in sampled.frames)
-    return Example(sampled.frames, drawn, sampled.questions)
+    asked: dict[str, Question] = {}
+    lasting = _lasting(rng, sampled.frames[-1], split, attempts=2 * num_questions)
+    for question in itertools.chain(sampled.questions, lasting):
+        if len(asked) == num_questions:
+            break
+        asked.setdefault(question.text, question)
+    return Example(sampled.frames, drawn, tuple(asked.values()))
 
 
 def text_only(split: Split, seed: int, index: int, num_questions: int = 1) -> Example:
@@ -96,6 +107,13 @@ def _kinds(rng: Random, kinds: Sequence[str], index: int, all_of: bool) -> Itera
         yield from (kinds[(index + i) % len(kinds)] for i in range(len(kinds)))
     while True:
         yield rng.choice(kinds)
+
+
+def _lasting(rng: Random, scene: Scene, split: Split, attempts: int) -> Iterator[Question]:
+    for _ in range(attempts):
+        question = ask(rng, scene, split, rng.choice(LASTING_KINDS))
+        if question is not None:
+            yield question
 
 
 def _several(

@@ -24,6 +24,11 @@ STILL_KINDS = (
     "size",
     "label",
 )
+MORE_KINDS = ("half", "description")
+"""Only taught: steps towards the others, and what nobody can score by a word."""
+
+LEAST_FROM_THE_MIDDLE = 0.06
+
 CLIP_KINDS = ("motion", "appearance", "order")
 
 
@@ -249,6 +254,31 @@ def _position(rng: Random, scene: Scene, _split: Split) -> Question | None:
     return Question("position", text, answer, about_held_out)
 
 
+HALVES = {
+    ("left", "right"): (
+        "Is the {} on the left or on the right?",
+        "In which half is the {}, left or right?",
+        "Is the {} in the left or the right half of the picture?",
+    ),
+    ("top", "bottom"): (
+        "Is the {} at the top or at the bottom?",
+        "In which half is the {}, top or bottom?",
+        "Is the {} in the top or the bottom half of the picture?",
+    ),
+}
+
+
+def _half(rng: Random, scene: Scene, _split: Split) -> Question | None:
+    thing = rng.choice(scene.objects)
+    called = name(rng, scene, thing)
+    sides, texts = rng.choice(tuple(HALVES.items()))
+    share = thing.y / scene.height if "top" in sides else thing.x / scene.width
+    if called is None or abs(share - 0.5) < LEAST_FROM_THE_MIDDLE:
+        return None
+    answer = sides[share > 0.5]
+    return Question("half", rng.choice(texts).format(called), answer, thing.held_out)
+
+
 def _comparison(rng: Random, scene: Scene, _split: Split) -> Question | None:
     if len(scene.objects) < 2:
         return None
@@ -324,6 +354,7 @@ ASKERS: dict[str, Asker] = {
     "shape": _shape,
     "count": _count,
     "existence": _existence,
+    "half": _half,
     "position": _position,
     "comparison": _comparison,
     "size": _size,

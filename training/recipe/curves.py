@@ -5,6 +5,9 @@ from pathlib import Path
 
 from saccade.training.recipe.log import read_log
 
+COLOURS = 10
+"""Of matplotlib's own cycle; after them they come again, dashed."""
+
 
 def draw_curves(log: Path, picture: Path) -> None:
     """Losses on the left, on a logarithmic scale; scores on held-out pictures on the right."""
@@ -20,7 +23,14 @@ def draw_curves(log: Path, picture: Path) -> None:
     for name, points in curves.items():
         measured = name.startswith("held-out ")
         axis = scores if measured else losses
-        axis.plot(*zip(*points, strict=True), label=name.removeprefix("held-out "), linewidth=1.2)
+        number = len(axis.lines)
+        axis.plot(
+            *zip(*points, strict=True),
+            label=name.removeprefix("held-out "),
+            linewidth=1.2,
+            color=f"C{number}",
+            linestyle="-" if number < COLOURS else "--",
+        )
     losses.set(title="Training loss", xlabel="step", yscale="log")
     scores.set(title="Held-out pictures", xlabel="step", ylim=(0, 1.02))
     for axis, corner in ((losses, "lower left"), (scores, "lower right")):

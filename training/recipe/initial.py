@@ -33,7 +33,10 @@ SHORTEST_WAVE = 3.0
 LEAST_FEATURE_VARIANCE_RATIO = 0.01
 """Of the mean over principal components of the tower's features."""
 
-VISUAL_TOKEN_STD = 0.2
+NEARLY_LINEAR = 0.25
+"""Of inputs to GELU, their deviation with which little of them is bent away."""
+
+VISUAL_TOKEN_STD = 2.0
 
 
 def initialise(model: TinyModel) -> None:
@@ -78,7 +81,7 @@ def whiten_features(model: TinyModel, pictures: Tensor) -> None:
     least = LEAST_FEATURE_VARIANCE_RATIO * variances.mean()
     whitening = components / (variances + least).sqrt()
     first, second = model.projector.linear_1, model.projector.linear_2
-    first.weight.normal_(std=first.in_features**-0.5)
+    first.weight.normal_(std=NEARLY_LINEAR * first.in_features**-0.5)
     first.weight.copy_(first.weight @ whitening.T)
     first.bias.copy_(-first.weight @ features.mean(0))
     second.weight.normal_(std=second.in_features**-0.5)

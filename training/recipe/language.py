@@ -74,11 +74,28 @@ class LanguageTask:
             count = max(1, round(size * 2 / frames))
             first = number * size
             examples = [
-                clip(Split.TRAIN, settings.seed, first + i, num_frames=frames) for i in range(count)
+                clip(
+                    Split.TRAIN,
+                    settings.seed,
+                    first + i,
+                    num_frames=frames,
+                    num_questions=settings.questions_per_clip,
+                )
+                for i in range(count)
             ]
             return self._batch(examples, [self._row(rng, e) for e in examples])
         chats = sum(rng.random() < settings.mixture.chat for _ in range(size))
-        examples = [self._still(number * size + i) for i in range(size - chats)]
+        kinds = settings.kinds_at(number)
+        examples = [
+            still(
+                Split.TRAIN,
+                settings.seed,
+                number * size + i,
+                kinds,
+                settings.questions_per_picture,
+            )
+            for i in range(size - chats)
+        ]
         examples += [
             text_only(Split.TRAIN, settings.seed, number * size + i, settings.questions_per_picture)
             for i in range(chats)
@@ -157,12 +174,6 @@ class LanguageTask:
             rights[row][question] = rights[row].get(question, True) and right
         return rights
 
-    def _still(self, index: int) -> Example:
-        settings = self.settings
-        return still(
-            Split.TRAIN, settings.seed, index, settings.kinds, settings.questions_per_picture
-        )
-
     def _row(self, rng: Random, example: Example) -> Row:
         system, count = some_system_prompt(rng), len(example.pictures)
         questions: Sequence[Question] = example.questions
@@ -196,4 +207,5 @@ def answer_weights(sequences: Sequences) -> Tensor:
     rows = said.nonzero()[:, 0]
     answers = rows * (int(sequences.questions.max()) + 1) + sequences.questions[said]
     _, of_answer, lengths = torch.unique(answers, return_inverse=True, return_counts=True)
-    return lengths[of_answer].float().rsqrt()
+    weights: Tensor = lengths[of_answer].float().rsqrt()
+    return weights

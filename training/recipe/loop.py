@@ -126,7 +126,7 @@ def _step(
 
 def _optimizers(task: Task, schedule: Schedule) -> list[Optimizer]:
     """AdamW, which decays neither norms nor biases; and, where the schedule says so, Muon for the
-    matrices inside layers."""
+    matrices inside layers, and another rate for the projector."""
     every = {id(p): p for p in task.trained()}
     matrices: list[nn.Parameter] = []
     if schedule.matrix_learning_rate:
@@ -137,11 +137,21 @@ def _optimizers(task: Task, schedule: Schedule) -> list[Optimizer]:
             if ".layers." in name and parameter.dim() == 2
         ]
         matrices = [p for p in inside if every.pop(id(p), None) is not None]
-    rest, decay, rate = every.values(), schedule.weight_decay, schedule.learning_rate
-    groups = [
-        {"params": [p for p in rest if p.dim() >= 2], "weight_decay": decay, "highest_lr": rate},
-        {"params": [p for p in rest if p.dim() < 2], "weight_decay": 0.0, "highest_lr": rate},
+    decay, rate = schedule.weight_decay, schedule.learning_rate
+    projector = [
+        parameter
+        for module in task.modules().values()
+        for name, parameter in module.named_parameters()
+        if name.startswith("projector.") and every.pop(id(parameter), None) is not None
     ]
+    groups = [
+        {"params": [p for p in some if (p.dim() >= 2) == matrix], "highest_lr": highest,
+         "weight_decay": decay if matrix else 0.0}
+        for some, highest in (
+            (every.values(), rate), (projector, schedule.projector_learning_rate or rate)
+        )
+        for matrix in (True, False)
+    ]  # fmt: skip
     optimizers: list[Optimizer] = [AdamW(groups, betas=(0.9, schedule.beta2))]
     if matrices:
         group = {"params": matrices, "highest_lr": schedule.matrix_learning_rate}

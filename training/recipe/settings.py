@@ -8,8 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, 
 
 Kind = Literal[
     "colour", "shape", "count", "existence", "position", "comparison", "size", "label",
-    "description",
+    "half", "description",
 ]  # fmt: skip
+Kinds = Annotated[tuple[Kind, ...], Field(min_length=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -32,6 +33,9 @@ class Schedule(_Section):
     """AdamW's."""
     matrix_learning_rate: Annotated[float, Field(gt=0)] | None = None
     """Muon's, which then trains the matrices inside layers."""
+    projector_learning_rate: Annotated[float, Field(gt=0)] | None = None
+    """AdamW's for the projector, if it is another one: a tower's features are so long that small
+    steps go far."""
     warmup_ratio: Share = 0.03
     final_ratio: Share = 0.05
     """Of the learning rate, at the last step."""
@@ -99,17 +103,24 @@ class LanguageStage(_Stage):
     """Next-token loss on the answers."""
 
     stage: Literal["alignment", "instruction"]
-    kinds: Annotated[tuple[Kind, ...], Field(min_length=1)]
+    kinds: Kinds
     """Of questions about stills; a kind that is named twice is asked twice as often."""
+    kinds_from: dict[NonNegativeInt, Kinds] = {}
+    """Other ones, by the step from which on they are asked."""
     questions_per_picture: PositiveInt = 12
     conversation_ratio: Share = 0.3
     """Of pictures, whose questions are turns of one conversation. The others' questions do not see
     one another: each is answered as if it were the only one."""
     pictures_last_ratio: Share = 0.0
     """Of pictures, of whose questions two are asked before the picture, one by one."""
+    questions_per_clip: PositiveInt = 8
     mixture: Mixture = Mixture()
     clip_frames: tuple[PositiveInt, ...] = (8,)
     """Numbers of frames, one of which is drawn for each clip."""
+
+    def kinds_at(self, step: int) -> Kinds:
+        begun = [first for first in self.kinds_from if first <= step]
+        return self.kinds_from[max(begun)] if begun else self.kinds
 
 
 Stage = TeacherStage | ContrastiveStage | RefinementStage | LanguageStage

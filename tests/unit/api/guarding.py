@@ -2,19 +2,21 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, cast
 
 from prometheus_client import CollectorRegistry
 
+from saccade.encoders.base import VisualTokens
 from saccade.serving.api.admission import Admission
 from saccade.serving.api.asgi import Receive, Scope, Send, send_json
 from saccade.serving.api.edge import Edge, Endpoint
 from saccade.serving.api.guard import Guard, PicturePlaceholders
+from saccade.serving.api.in_flight import BytesInFlight
 from saccade.serving.api.tenants import Tenants
 from saccade.serving.gateway.context import RequestContext, current_request
 from saccade.serving.gateway.metrics import GatewayMetrics
-from saccade.serving.media.fetch import MediaFetcher
+from saccade.serving.media.fetch import ByteBudget, MediaFetcher
 from tests.unit.api.exchange import Exchange
 from tests.unit.api.rewriting import KEEP_ALIVE, chunk
 from tests.unit.media.pictures import encoded, two_colours
@@ -90,12 +92,15 @@ class FakeFetcher:
         self.num_fetching = 0
         self.urls: list[str] = []
 
-    async def fetch(self, url: str, *, param: str, budget: object, kind: str = "image") -> bytes:
+    async def fetch(
+        self, url: str, *, param: str, budget: ByteBudget, kind: str = "image"
+    ) -> bytes:
         self.urls.append(url)
         self.num_fetching += 1
         try:
             if url not in self.pictures:
                 await asyncio.Event().wait()
+            budget.take(len(self.pictures[url]), param)
             return self.pictures[url]
         finally:
             self.num_fetching -= 1
@@ -114,6 +119,11 @@ class FakePlaceholders:
         key = f"{kind}_embeds"
         return {"type": key, key: f"{num_visual_tokens} visual tokens"}
 
+    def given(self, files: Mapping[str, bytes], param: str) -> VisualTokens:
+        """As many tokens as the file has bytes."""
+        rows: Any = range(len(files["image_embeds"]))
+        return VisualTokens(rows, None, len(rows))
+
 
 class WithVideo(FakePlaceholders):
     takes_video = True
@@ -128,12 +138,15 @@ class Server:
         *,
         placeholders: PicturePlaceholders | None = FakePlaceholders(),  # noqa: B008
         ready: bool = True,
+        instances: dict[str, Any] | None = None,
+        media: dict[str, Any] | None = None,
         **api: Any,
     ) -> None:
         self.inner = inner or Inner()
         self.fetcher = FakeFetcher()
         self.metrics = GatewayMetrics(CollectorRegistry())
-        settings = some_settings(api=api)
+        more = {"instances": instances} if instances else {}
+        settings = some_settings(api=api, media=media or {}, **more)
         self.admission = Admission(settings.api, self.metrics)
         self.ready = ready
         guard = Guard(
@@ -144,6 +157,7 @@ class Server:
             fetcher=cast(MediaFetcher, self.fetcher),
             placeholders=placeholders,
             metrics=self.metrics,
+            in_flight=BytesInFlight(settings.api.max_bytes_in_flight, self.metrics.bytes_in_flight),
             is_ready=lambda: self.ready,
         )
         generation: dict[str, Endpoint] = {"POST": guard.generation}

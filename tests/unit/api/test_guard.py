@@ -360,3 +360,28 @@ async def test_an_answer_that_comes_in_one_piece_has_no_first_token() -> None:
     exchange = await server.send({"prompt": "a"}, COMPLETIONS)
     assert exchange.status == 200
     assert ttft(server, "text") in (None, 0)
+
+
+EMBEDS = {"type": "image_embeds", "image_embeds": "AAAA"}
+
+
+async def test_embeddings_of_the_client_pass_where_they_are_enabled() -> None:
+    server = Server(media={"accept_image_embeds": True})
+    picture = {"type": "image_url", "image_url": {"url": "http://a/12x8"}}
+    exchange = await server.send(text([EMBEDS, picture]))
+    assert exchange.status == 200
+    content = server.inner.bodies[0]["messages"][0]["content"]
+    assert [part["image_embeds"] for part in content] == ["3 visual tokens", "96 visual tokens"]
+    [given, to_encode] = server.inner.contexts[0].pictures
+    assert given.given is not None
+    assert to_encode.given is None
+
+
+async def test_without_an_encode_instance_embeddings_still_pass_and_pictures_do_not() -> None:
+    server = Server(
+        media={"accept_image_embeds": True}, instances={"llm": {"roles": ["prefill", "decode"]}}
+    )
+    assert (await server.send(text([EMBEDS]))).status == 200
+    exchange = await server.send(text([EMBEDS, {"type": "image_url", "image_url": "http://a/6x4"}]))
+    assert exchange.status == 400
+    assert exchange.json["error"]["param"] == "messages[0].content[1]"

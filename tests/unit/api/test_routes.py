@@ -9,9 +9,10 @@ from saccade.serving.api.guard import Guard
 from saccade.serving.api.probes import Readiness
 from saccade.serving.api.tenants import Tenants
 from saccade.serving.config.api import ApiConfig
+from saccade.serving.config.visual_cache import VisualCacheConfig
 from saccade.serving.routes import routes
 from tests.unit.api.exchange import send
-from tests.unit.gateway.fakes import Cluster
+from tests.unit.gateway.fakes import NUM_BYTES, Cluster, a_request
 
 KEY = {"authorization": "Bearer sk-12345678"}
 SERVED = {
@@ -21,6 +22,7 @@ SERVED = {
     "/detokenize",
     "/v1/models",
     "/v1/models/*",
+    "/saccade/cache",
     "/livez",
     "/readyz",
     "/health",
@@ -52,7 +54,7 @@ class StandIn:
 class Server:
     def __init__(self, *, ready: bool = True, keys: bool = True) -> None:
         self.reached = StandIn()
-        cluster = Cluster()
+        self.cluster = cluster = Cluster(visual_cache=VisualCacheConfig())
         keys_given = [{"key": "sk-12345678", "tenant": "one"}] if keys else []
         self.readiness = Readiness(cluster.instances, warm=ready)
         self.table = routes(
@@ -61,6 +63,7 @@ class Server:
             Tenants(ApiConfig.model_validate({"keys": keys_given})),
             self.readiness,
             cluster.metrics,
+            cluster.visual,
         )
         self.edge = Edge(self.table, lifespan=self.reached, metrics=cluster.metrics)
 
@@ -117,3 +120,26 @@ async def test_metrics_are_prometheus_text_and_count_requests() -> None:
     assert counted in exchange.body.decode()
     for name in ("saccade_kv_transfers_total", 'saccade_visual_tokens_total{stage="kept"}'):
         assert f"\n{name} 0.0" in exchange.body.decode()
+
+
+async def test_the_cache_is_for_those_with_a_key() -> None:
+    server = Server()
+    for method in ("GET", "DELETE"):
+        assert (await send(server.edge, "/saccade/cache", method=method)).status == 401
+    assert server.cluster.world.calls == []
+
+
+async def test_the_cache_says_what_it_holds_and_gives_up_what_is_the_callers() -> None:
+    server = Server()
+    for tenant in ("one", "one", "another"):
+        await server.cluster.answer(a_request(1, tenant=tenant))
+    stats = (await send(server.edge, "/saccade/cache", method="GET", headers=KEY)).json
+    assert (stats["encoded"], stats["joined"]) == (2, 0)
+    assert stats["hits"] == {"shared": 1, "memory": 0, "disk": 0}
+    assert stats["saved_ms"]["shared"] == 5.0
+    [row] = stats["tiers"]
+    assert (row["tier"], row["instance"]) == ("shared", "gateway")
+    assert (row["entries"], row["bytes"]) == (2, 2 * NUM_BYTES)
+    cleared = await send(server.edge, "/saccade/cache", method="DELETE", headers=KEY)
+    assert cleared.json == {"removed_entries": 2}  # the gateway's, and the fake instance's
+    assert server.cluster.visual.stats()["shared"].num_entries == 1

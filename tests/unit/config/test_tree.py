@@ -106,3 +106,18 @@ def test_a_secret_is_not_in_any_printed_form() -> None:
     settings = some_settings(api={"keys": [{"key": "sk-12345678", "tenant": "a"}]})
     printed = repr(settings) + str(settings.model_dump()) + settings.model_dump_json()
     assert "sk-12345678" not in printed
+
+
+def test_a_cache_on_disk_needs_a_folder() -> None:
+    with pytest.raises(ValidationError, match="disk_folder"):
+        some_settings(visual_cache={"disk_bytes": 10**9})
+    given = some_settings(visual_cache={"disk_bytes": 10**9, "disk_folder": "~/tokens"})
+    assert given.visual_cache.disk_folder == Path.home() / "tokens"
+
+
+def test_kept_visual_tokens_leave_room_in_the_object_store() -> None:
+    cluster = {"object_store_bytes": 100 * 2**20}
+    with pytest.raises(ValidationError, match=r"cluster\.object_store_bytes"):
+        some_settings(cluster=cluster, visual_cache={"shared_bytes": 60 * 2**20})
+    off = {"shared_bytes": 60 * 2**20, "enabled": False}
+    assert not some_settings(cluster=cluster, visual_cache=off).visual_cache.enabled

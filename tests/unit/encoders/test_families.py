@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from saccade.encoders.base import Family, UnsupportedCheckpointError, UnsupportedSizeError
+from saccade.encoders.base import Block, Family, UnsupportedCheckpointError, UnsupportedSizeError
 from saccade.encoders.checkpoint import CheckpointFiles
 from saccade.encoders.published import published
 from saccade.encoders.registry import ENCODERS
@@ -50,6 +50,26 @@ def test_a_frame_of_onevision_has_196_tokens_and_a_tile_729() -> None:
     assert family.clip(640, 480, 16, 2.0).num_tokens == 16 * 196 + 1
     # Three by three tiles, the picture once more, and a newline for each of 81 rows.
     assert family.picture(1152, 1152).num_tokens == 10 * 729 + 81
+
+
+@pytest.mark.parametrize("name", [LLAVA, ONEVISION, QWEN2_5, QWEN3])
+@given(width=sides, height=sides)
+def test_blocks_hold_all_tokens_of_a_picture(name: str, width: int, height: int) -> None:
+    family = family_of(name)
+    try:
+        layout = family.picture(width, height)
+    except UnsupportedSizeError:
+        return
+    assert sum(block.num_tokens for block in layout.blocks) == layout.num_tokens
+    first = layout.blocks[0]
+    # The first shows all of the picture.
+    assert min(first.rows, first.columns) >= 1
+    assert not first.newlines
+
+
+def test_blocks_of_a_clip_are_its_frames_or_steps() -> None:
+    assert family_of(ONEVISION).clip(640, 480, 5, 2.0).blocks == (Block(14, 14),) * 5
+    assert family_of(QWEN2_5).clip(448, 448, 7, 2.0).blocks == (Block(16, 16),) * 4
 
 
 def test_a_clip_of_qwen_has_a_step_in_time_for_two_frames() -> None:

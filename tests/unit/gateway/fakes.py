@@ -5,24 +5,35 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from prometheus_client import CollectorRegistry
 
+from saccade.encoders.base import VisualTokens
 from saccade.scheduler.cluster import Role
 from saccade.scheduler.roles import initial_roles
+from saccade.serving.caches.keys import PictureId
+from saccade.serving.config.visual_cache import VisualCacheConfig
 from saccade.serving.gateway.context import PendingPicture, RequestContext
 from saccade.serving.gateway.dispatch import Answer, Dispatcher
-from saccade.serving.gateway.instances import Encoded, Instance, InstanceError, Instances
+from saccade.serving.gateway.instances import (
+    Encoded,
+    Instance,
+    InstanceError,
+    Instances,
+    LostVisualTokensError,
+)
 from saccade.serving.gateway.metrics import GatewayMetrics
+from saccade.serving.gateway.visual import VisualTokenSource
 from saccade.serving.media.inspect import PictureHeader
-from saccade.serving.media.load import Media, Picture
-from saccade.serving.media.parts import PicturePart
+from saccade.serving.media.load import Embeds, Encodable, Picture
+from saccade.serving.media.parts import EmbedsPart, PicturePart
 from saccade.serving.transport.instance_pb2 import GenerateChunk, GenerateRequest, Prompt
 
 LEASE_S = 30.0
 TOKENS = (7, 8, 9)
 NUM_VISUAL_TOKENS = 64
+NUM_BYTES = 1000
 
 Pull = Literal["works", "fails", "refused", "dies"]
 """What `generate` does: works, ends with an error chunk after it began to pull, raises before that,
@@ -89,6 +100,8 @@ class Script:
     hang: str | None = None
     """The step that never ends."""
     releases_fail: bool = False
+    lost_stagings: int = 0
+    """So many fail because visual tokens exist no more."""
 
 
 @dataclass(slots=True)
@@ -124,17 +137,33 @@ class FakeInstance:
         self.name = name
         self.world = world
         self.staged: dict[str, Sequence[Any]] = {}
+        self.identities: list[PictureId | None] = []
         self.seen: list[tuple[str, Sequence[Any]]] = []
         """(answer key, visual tokens) of each prefill and generate."""
 
-    async def encode(self, picture: Media) -> Encoded:
+    async def encode(self, picture: Encodable, identity: PictureId | None) -> Encoded:
         self._call("encode")
+        self.identities.append(identity)
         await self.world.step("encoding")
-        return Encoded(f"tokens of {picture.param}", self.world.script.num_visual_tokens, 2.0, 3.0)
+        return Encoded(
+            f"tokens of {picture.param}",
+            self.world.script.num_visual_tokens,
+            2.0,
+            3.0,
+            num_bytes=NUM_BYTES,
+            cost_ms=5.0,
+        )
+
+    async def clear_visual_cache(self, owner: str | None) -> int:
+        self._call("clear")
+        return 1
 
     async def stage_visual_tokens(self, request_key: str, references: Sequence[Any]) -> None:
         self._call("stage")
         await self.world.step(f"staging on {self.name}")
+        if self.world.script.lost_stagings:
+            self.world.script.lost_stagings -= 1
+            raise LostVisualTokensError(self.name, "its node has gone")
         if self.name.startswith("decode"):
             delays = self.world.script.stage_delays_s
             if self.world.num_stagings < len(delays):
@@ -218,6 +247,7 @@ class Cluster:
         script: Script | None = None,
         *,
         stage_timeout_s: float = 60.0,
+        visual_cache: VisualCacheConfig = VisualCacheConfig(enabled=False),  # noqa: B008
     ) -> None:
         resident = resident or SPLIT
         self.world = World(script or Script())
@@ -230,8 +260,20 @@ class Cluster:
             }
         )
         self.metrics = GatewayMetrics(CollectorRegistry())
+        self.visual = VisualTokenSource(
+            self.instances,
+            self.metrics,
+            visual_cache,
+            model="model",
+            stage_timeout_s=stage_timeout_s,
+            clock=self.world.clock,
+        )
         self.dispatcher = Dispatcher(
-            self.instances, self.metrics, stage_timeout_s=stage_timeout_s, clock=self.world.clock
+            self.instances,
+            self.metrics,
+            self.visual,
+            stage_timeout_s=stage_timeout_s,
+            clock=self.world.clock,
         )
 
     def metric(self, name: str, **labels: str) -> float:
@@ -269,11 +311,11 @@ def an_answer(key: str = "a", *, one_instance: bool = False) -> Answer:
     return Answer(key, Prompt(token_ids=[1, 2, 3]), b"sampling", one_instance=one_instance)
 
 
-def a_request(num_pictures: int = 0) -> RequestContext:
+def a_request(num_pictures: int = 0, *, tenant: str = "default") -> RequestContext:
     return RequestContext(
         key="request",
         request_id="client's",
-        tenant="default",
+        tenant=tenant,
         deadline=1e9,
         pictures=tuple(a_picture(index) for index in range(num_pictures)),
     )
@@ -283,3 +325,10 @@ def a_picture(index: int) -> PendingPicture:
     part = PicturePart(f"messages[0].content[{index}]", "data:", 0, index)
     picture = Picture(part, b"bytes", PictureHeader("PNG", 8, 8, 1), f"hash-{index}")
     return PendingPicture(picture, NUM_VISUAL_TOKENS)
+
+
+def some_embeds(index: int) -> PendingPicture:
+    """A picture that the client has encoded itself."""
+    part = EmbedsPart(f"messages[0].content[{index}]", {"image_embeds": ""}, 0, index)
+    given = VisualTokens(cast(Any, f"tensor-{index}"), None, NUM_VISUAL_TOKENS)
+    return PendingPicture(Embeds(part, {}, f"hash-{index}"), NUM_VISUAL_TOKENS, given)

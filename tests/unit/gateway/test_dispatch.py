@@ -4,10 +4,11 @@ import pytest
 
 from saccade.scheduler.cluster import Role
 from saccade.scheduler.placement import Placement
+from saccade.serving.caches.keys import PictureId
 from saccade.serving.errors import InternalError, InvalidRequestError, OverloadedError
 from saccade.serving.gateway.context import RequestContext
 from saccade.serving.gateway.instances import Encoded
-from saccade.serving.media.load import Media
+from saccade.serving.media.load import Encodable
 from tests.unit.gateway.fakes import (
     NUM_VISUAL_TOKENS,
     SPLIT,
@@ -20,6 +21,7 @@ from tests.unit.gateway.fakes import (
     a_request,
     an_answer,
     collect,
+    some_embeds,
     tokens,
 )
 
@@ -67,6 +69,16 @@ async def test_a_picture_is_encoded_and_given_to_both_llm_stages() -> None:
     seen = [("a", ["tokens of messages[0].content[0]"])]
     assert cluster.fakes["prefill-0"].seen == seen
     assert cluster.fakes["decode-0"].seen == seen
+
+
+async def test_what_a_client_has_encoded_goes_to_the_llm_as_it_is() -> None:
+    cluster, context = Cluster(), a_request(num_pictures=1)
+    embeds = some_embeds(1)
+    context.pictures = (*context.pictures, embeds)
+    await cluster.answer(context)
+    assert cluster.world.count("encode") == 1
+    seen = [("a", ["tokens of messages[0].content[0]", embeds.given])]
+    assert cluster.fakes["prefill-0"].seen == cluster.fakes["decode-0"].seen == seen
 
 
 async def test_the_explanation_names_all_stages_in_order() -> None:
@@ -147,7 +159,7 @@ async def test_a_wrong_number_of_visual_tokens_is_an_error_before_any_llm_is_bot
 
 async def test_a_picture_that_cannot_be_decoded_is_the_clients_error() -> None:
     class Refusing(FakeInstance):
-        async def encode(self, picture: Media) -> Encoded:
+        async def encode(self, picture: Encodable, identity: PictureId | None) -> Encoded:
             raise InvalidRequestError("broken", param=picture.param)
 
     cluster = Cluster()

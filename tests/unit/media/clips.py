@@ -16,16 +16,26 @@ def clip_file(
     size: tuple[int, int] = (64, 48),
     kind: str = "mp4",
     codec: str = "h264",
+    shown: tuple[int, bool, bool] | None = None,
+    corner: str | None = None,
 ) -> bytes:
-    """One colour a frame, in the order of `COLOURS`, over and over."""
+    """One colour a frame, in the order of `COLOURS`, over and over.
+
+    `shown` is the header's rotation (degrees counter-clockwise) and its horizontal and vertical
+    flip; `corner` the colour of the upper left quarter of all frames.
+    """
     file = BytesIO()
     with av.open(file, "w", format=kind) as container:
         stream: Any = container.add_stream(codec, rate=fps)
         stream.width, stream.height = size
         stream.pix_fmt = "yuv420p"
         stream.thread_count = 1
+        if shown is not None:
+            stream.set_display_rotation(*shown)
         for index in range(num_frames):
             image = Image.new("RGB", size, COLOURS[index % len(COLOURS)])
+            if corner is not None:
+                image.paste(corner, (0, 0, size[0] // 2, size[1] // 2))
             frame: Any = av.VideoFrame
             for packet in stream.encode(frame.from_image(image)):
                 container.mux(packet)

@@ -3,12 +3,15 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image, ImageOps
+from PIL.Image import Transpose
 
 from saccade.serving.config.media import MediaConfig
 from saccade.serving.errors import InvalidRequestError
-from saccade.serving.media.clip import inspect_clip
+from saccade.serving.media.clip import inspect_clip, opened
 from saccade.serving.media.clip_decode import decode_clip, decode_frames
 from saccade.serving.media.sampling import ClipHeader, Sampling, sampled
+from saccade.serving.media.upright import upright
 from tests.unit.media.clips import COLOURS, clip_file, colour_of
 from tests.unit.media.pictures import picture
 
@@ -150,3 +153,45 @@ def test_the_times_of_the_frames_lie_in_the_clip(
 def test_frames_sent_as_pictures_are_decoded_one_by_one() -> None:
     frames = decode_frames([picture("PNG"), picture("JPEG")], max_pixels=10**6)
     assert [frame.mode for frame in frames] == ["RGB", "RGB"]
+
+
+ALL_WAYS = [
+    (degrees, hflip, vflip)
+    for degrees in (0, 90, 180, 270)
+    for hflip, vflip in ((False, False), (True, False), (False, True))
+]
+
+
+@pytest.mark.parametrize("shown", ALL_WAYS)
+def test_frames_are_turned_as_the_header_says(shown: tuple[int, bool, bool]) -> None:
+    data = clip_file(2, shown=shown, corner="white")
+    found = header(data)
+    degrees, hflip, vflip = shown
+    assert (found.width, found.height) == ((48, 64) if degrees in (90, 270) else (64, 48))
+
+    stored = Image.new("L", (64, 48))
+    stored.paste(255, (0, 0, 32, 24))
+    expected = stored.rotate(degrees, expand=True)
+    expected = ImageOps.mirror(expected) if hflip else expected
+    expected = ImageOps.flip(expected) if vflip else expected
+    for frame in decode_clip(data, found):
+        assert frame.size == expected.size
+        for x in (8, frame.width - 8):
+            for y in (8, frame.height - 8):
+                value = frame.getpixel((x, y))
+                assert isinstance(value, tuple)
+                assert (min(value) > 200) == (expected.getpixel((x, y)) == 255)
+
+
+def test_the_decoder_reads_the_same_rotation_from_the_file() -> None:
+    for degrees in (90, 180, 270):
+        data = clip_file(1, shown=(degrees, False, False))
+        with opened(data) as (container, stream):
+            frame = next(container.decode(stream))
+        turn = {90: "ROTATE_90", -90: "ROTATE_270", 180: "ROTATE_180", -180: "ROTATE_180"}
+        assert upright(data) is Transpose[turn[frame.rotation]]
+
+
+@given(st.binary(max_size=200))
+def test_what_is_no_box_turns_nothing(tail: bytes) -> None:
+    assert upright(b"\0\0\0\x10ftypisom\0\0\0\0" + tail) is None

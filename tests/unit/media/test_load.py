@@ -7,8 +7,9 @@ import pytest
 from saccade.serving.config.media import MediaConfig
 from saccade.serving.errors import ClientError
 from saccade.serving.media.fetch import MediaFetcher
+from saccade.serving.media.inline import LiftedText
 from saccade.serving.media.inspect import content_hash
-from saccade.serving.media.load import Media, Picture, load_media
+from saccade.serving.media.load import Embeds, Media, Picture, load_media
 from tests.unit.media.pictures import exif, picture
 from tests.unit.media.server import PictureServer, response
 
@@ -126,3 +127,74 @@ async def test_pictures_are_fetched_side_by_side(server: PictureServer) -> None:
 
     server.routes["/"] = meet
     assert len(await load(asking(server.url("/"), server.url("/")))) == 2
+
+
+@pytest.mark.parametrize("url", [data_url(PNG), f" {base64.b64encode(PNG).decode()} "])
+async def test_what_was_taken_out_of_the_body_is_the_same_picture_and_not_held_twice(
+    url: str,
+) -> None:
+    [lifted] = await load(asking(LiftedText("name", url.encode())))
+    [plain] = await load(asking(url))
+    assert isinstance(lifted, Picture)
+    assert isinstance(plain, Picture)
+    assert (lifted.data, lifted.content_hash) == (plain.data, plain.content_hash)
+    assert type(lifted.part.url) is str
+
+
+async def test_a_long_address_is_an_address_also_when_it_was_taken_out(
+    server: PictureServer,
+) -> None:
+    server.routes["/a.jpg"] = response(JPEG)
+    url = LiftedText("name", server.url("/a.jpg").encode())
+    [found] = await load(asking(url))
+    assert isinstance(found, Picture)
+    assert found.data == JPEG
+
+
+async def test_all_bytes_are_told_to_who_counts_them(server: PictureServer) -> None:
+    server.routes["/a.jpg"] = response(JPEG)
+    taken: list[int] = []
+    config = settings()
+    async with MediaFetcher(config) as fetcher:
+        messages = asking(data_url(PNG), server.url("/a.jpg"))
+        await load_media(messages, fetcher, config, take_of_all=taken.append)
+    assert sum(taken) == len(PNG) + len(JPEG)
+
+
+def embedding(data: bytes) -> dict[str, Any]:
+    return {"type": "image_embeds", "image_embeds": base64.b64encode(data).decode()}
+
+
+async def test_embeddings_are_decoded_and_named_by_their_content() -> None:
+    messages = [
+        {"role": "user", "content": [embedding(b"one"), embedding(b"one"), embedding(b"2")]}
+    ]
+    one, same, other = await load(messages, settings(accept_image_embeds=True))
+    assert isinstance(one, Embeds)
+    assert one.files == {"image_embeds": b"one"}
+    assert one.content_hash == same.content_hash != other.content_hash
+    assert one.content_hash != content_hash(b"one")
+
+
+@pytest.mark.parametrize(
+    ("encoded", "code", "status"),
+    [
+        ("?", "invalid_base64", 400),
+        ("http://a/tensor", "invalid_base64", 400),
+        ("QQ", "invalid_base64", 400),
+        (base64.b64encode(bytes(1025)).decode(), "image_embeds_too_large", 413),
+    ],
+)
+async def test_embeddings_that_are_no_file_are_refused(
+    encoded: str, code: str, status: int
+) -> None:
+    messages = [{"role": "user", "content": [{"type": "image_embeds", "image_embeds": encoded}]}]
+    error = await refusal(messages, settings(accept_image_embeds=True, max_embeds_bytes=1024))
+    assert (error.code, error.status) == (code, status)
+    assert error.param == "messages[0].content[0]"
+
+
+async def test_embeddings_count_for_the_bytes_of_a_request() -> None:
+    config = settings(accept_image_embeds=True, max_total_bytes=1500, max_bytes=1024)
+    messages = [{"role": "user", "content": [embedding(bytes(1000)), embedding(bytes(1000))]}]
+    assert (await refusal(messages, config)).code == "images_too_large"

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from saccade.serving.errors import ClientError, InvalidRequestError
 from saccade.serving.media.parts import (
     ClipPart,
+    EmbedsPart,
     MediaLimits,
     PicturePart,
     find_media,
@@ -270,3 +271,47 @@ def test_more_clips_than_allowed_are_refused() -> None:
     with pytest.raises(InvalidRequestError) as caught:
         find_media([user(clip(), TEXT, clip())], WITH_CLIPS)
     assert (caught.value.code, caught.value.param) == ("too_many_videos", "messages[0].content[2]")
+
+
+@pytest.mark.parametrize(
+    ("value", "files"),
+    [
+        ("QQ==", {"image_embeds": "QQ=="}),
+        ({"image_embeds": "QQ=="}, {"image_embeds": "QQ=="}),
+        (
+            {"image_embeds": "QQ==", "image_grid_thw": "Qg=="},
+            {"image_embeds": "QQ==", "image_grid_thw": "Qg=="},
+        ),
+    ],
+)
+def test_embeddings_are_found_where_they_are_enabled(value: Any, files: dict[str, str]) -> None:
+    part = {"type": "image_embeds", "image_embeds": value}
+    limits = MediaLimits(2, embeds=True)
+    expected = EmbedsPart("messages[0].content[1]", files, 0, 1)
+    assert find_media([user(TEXT, part)], limits) == [expected]
+    assert find_media([user(TEXT, {"image_embeds": value})], limits) == [expected]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [None, 3, [], [1.0, 2.0], {}, {"image_grid_thw": "Qg=="}, {"image_embeds": None},
+     {"image_embeds": "QQ==", "pixel_values": "QQ=="}, {"image_embeds": [[1.0]]}],
+)  # fmt: skip
+def test_embeddings_in_no_known_form_are_refused(value: Any) -> None:
+    part = {"type": "image_embeds", "image_embeds": value}
+    with pytest.raises(InvalidRequestError) as caught:
+        find_media([user(part)], MediaLimits(2, embeds=True))
+    assert caught.value.code == "invalid_image_embeds"
+    assert caught.value.param == "messages[0].content[0].image_embeds"
+
+
+def test_embeddings_count_as_pictures() -> None:
+    part = {"type": "image_embeds", "image_embeds": "QQ=="}
+    with pytest.raises(InvalidRequestError) as caught:
+        find_media([user(image(), part)], MediaLimits(1, embeds=True))
+    assert caught.value.code == "too_many_images"
+
+
+def test_a_refusal_of_embeddings_names_the_switch() -> None:
+    error = refused([user({"type": "image_embeds", "image_embeds": "QQ=="})])
+    assert "media.accept_image_embeds" in error.message

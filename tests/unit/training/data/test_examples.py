@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from saccade.training.data import (
     CLIP_KINDS,
+    MORE_KINDS,
     STILL_KINDS,
     Example,
     Split,
@@ -49,7 +50,7 @@ def test_splits_seeds_and_indexes_differ() -> None:
 @given(index=indexes)
 @settings(max_examples=60)
 def test_training_neither_shows_nor_names_a_held_out_pair(index: int) -> None:
-    example = still(Split.TRAIN, 0, index, (*STILL_KINDS, "description"), num_questions=8)
+    example = still(Split.TRAIN, 0, index, (*STILL_KINDS, *MORE_KINDS), num_questions=8)
     assert not any(o.held_out for o in example.scenes[0].objects)
     for question in example.questions:
         assert not _held_out_pairs_named(question.text)
@@ -79,12 +80,39 @@ def test_answers_are_one_lower_case_word_or_number(kind: str) -> None:
 @pytest.mark.parametrize("kind", CLIP_KINDS)
 def test_a_clip_has_eight_frames_of_one_size_and_a_word_for_an_answer(kind: str) -> None:
     for index in range(10):
-        example = clip(Split.HELD_OUT, 1, index, (kind,))
+        example = clip(Split.HELD_OUT, 1, index, (kind,), num_questions=3)
         assert len(example.pictures) == 8
         assert len({picture.size for picture in example.pictures}) == 1
+        assert [q.kind for q in example.questions] == [kind] * 3
         for question in example.questions:
-            assert question.kind == kind
             assert re.fullmatch(r"[a-z]+", question.answer)
+
+
+@given(index=indexes, kind=st.sampled_from(CLIP_KINDS), more=st.integers(2, 12))
+@settings(max_examples=20)
+def test_more_questions_about_a_clip_leave_the_first_ones(index: int, kind: str, more: int) -> None:
+    one = clip(Split.TRAIN, 1, index, (kind,), num_frames=3)
+    many = clip(Split.TRAIN, 1, index, (kind,), num_frames=3, num_questions=more)
+    assert len(one.questions) == 1
+    assert many.questions[0] == one.questions[0]
+    assert many.scenes == one.scenes
+    assert len({q.text for q in many.questions}) == len(many.questions) <= more
+
+
+def test_halves_are_those_of_the_picture() -> None:
+    halves = {
+        "left": ("x", True),
+        "right": ("x", False),
+        "top": ("y", True),
+        "bottom": ("y", False),
+    }
+    for index in range(40):
+        example = still(Split.TRAIN, 0, index, ("half",))
+        (scene,), (question,) = example.scenes, example.questions
+        axis, is_lower = halves[question.answer]
+        middle = (scene.width if axis == "x" else scene.height) / 2
+        there = [o for o in scene.objects if (getattr(o, axis) < middle) == is_lower]
+        assert any(o.shape in question.text or "object" in question.text for o in there), question
 
 
 @given(index=indexes)
@@ -158,7 +186,7 @@ def test_what_appears_was_not_there_before() -> None:
 
 def test_order_follows_the_frames() -> None:
     for index in range(100):
-        example = clip(Split.TRAIN, 0, index, ("order",))
+        example = clip(Split.TRAIN, 0, index, ("order",), num_questions=4)
         if len({o.shape for o in example.scenes[-1].objects}) < len(example.scenes[-1].objects):
             continue
         since = {

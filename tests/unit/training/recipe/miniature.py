@@ -20,6 +20,7 @@ MINIATURE = Architecture(
 )
 TEACHER = {"stage": "teacher", "seed": 5}
 CONTRASTIVE = {"stage": "contrastive", "seed": 5, "grow_every": 1}
+REFINEMENT = {"stage": "refinement", "seed": 5}
 ROUNDS = {"different_batches": 2, "matrix_learning_rate": 0.02}
 """The same batches come again, and two optimisers train."""
 INSTRUCTION = {

@@ -9,7 +9,7 @@ from jinja2 import Environment
 from saccade.training.architecture import SACCADE_TINY
 from saccade.training.data import Question, Split, still
 from saccade.training.recipe.initial import initialise
-from saccade.training.recipe.language import LanguageBatch, LanguageTask
+from saccade.training.recipe.language import LanguageBatch, LanguageTask, answer_weights
 from saccade.training.recipe.model import TinyModel
 from saccade.training.recipe.pictures import squeezed
 from saccade.training.recipe.sequences import Composer
@@ -140,3 +140,11 @@ def test_turns_of_a_conversation_do_see_one_another(task: LanguageTask) -> None:
         )
     assert torch.allclose(turns[:2], branches[:2], atol=1e-4)
     assert not torch.allclose(turns[2:], branches[2:], atol=1e-2)
+
+
+def test_an_answer_weighs_the_root_of_its_length() -> None:
+    composer = Composer(SACCADE_TINY)
+    sequences = composer.sequences([composer.branches(1, QUESTIONS)] * 2)
+    lengths = [2, 2, len(build_tokenizer(SACCADE_TINY).encode(QUESTIONS[2].answer).ids)]
+    expected = [1 / n**0.5 for n in lengths for _ in range(n)] * 2
+    assert answer_weights(sequences).tolist() == pytest.approx(expected)

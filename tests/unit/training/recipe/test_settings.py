@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from saccade.training.data import STILL_KINDS
+from saccade.training.data import MORE_KINDS, STILL_KINDS
 from saccade.training.recipe.loop import learning_rate_share
 from saccade.training.recipe.settings import LanguageStage, RecipeError, Schedule, load_stage
+from tests.unit.training.recipe.miniature import INSTRUCTION, write_stage
 
 RECIPES = sorted(Path("training/recipes").glob("*/*.yaml"))
 
@@ -49,7 +50,7 @@ def test_an_unknown_kind_of_question_is_named(tmp_path: Path) -> None:
 
 
 def test_every_kind_about_stills_can_be_trained(tmp_path: Path) -> None:
-    kinds = (*STILL_KINDS, "description")
+    kinds = (*STILL_KINDS, *MORE_KINDS)
     path = tmp_path / "stage.yaml"
     path.write_text(
         f"stage: instruction\nseed: 1\nkinds: [{', '.join(kinds)}]\n"
@@ -73,3 +74,13 @@ def test_the_learning_rate_rises_then_falls_to_its_last_share() -> None:
     assert rates[:10] == pytest.approx([0.1 * i for i in range(1, 11)])
     assert rates[10:] == sorted(rates[10:], reverse=True)
     assert rates[100] == pytest.approx(0.1)
+
+
+def test_other_kinds_are_asked_from_their_step_on(tmp_path: Path) -> None:
+    path = write_stage(
+        tmp_path / "stage.yaml", {**INSTRUCTION, "kinds_from": {5: ["label"], 2: ["size"]}}
+    )
+    stage = load_stage(path)
+    assert isinstance(stage, LanguageStage)
+    asked = [stage.kinds_at(step) for step in (-1, 1, 2, 4, 5, 90)]
+    assert asked == [stage.kinds, stage.kinds, ("size",), ("size",), ("label",), ("label",)]

@@ -18,6 +18,7 @@ from tests.unit.training.recipe.miniature import (
     CONTRASTIVE,
     INSTRUCTION,
     MINIATURE,
+    REFINEMENT,
     TEACHER,
     write_stage,
 )
@@ -42,14 +43,16 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path | None]:
     towers = train(
         write_stage(folder / "2.yaml", CONTRASTIVE, steps=2), folder / "2", teacher, MINIATURE
     )
-    return {"teacher": None, "contrastive": teacher, "instruction": towers}
+    return {"teacher": None, "contrastive": teacher, "refinement": towers, "instruction": towers}
 
 
 def _losses(run: Path) -> dict[int, float]:
     return {e["step"]: e["loss"] for e in read_log(run / "log.jsonl") if "loss" in e}
 
 
-@pytest.mark.parametrize("stage", [TEACHER, CONTRASTIVE, INSTRUCTION], ids=lambda s: s["stage"])
+@pytest.mark.parametrize(
+    "stage", [TEACHER, CONTRASTIVE, REFINEMENT, INSTRUCTION], ids=lambda s: s["stage"]
+)
 def test_a_killed_run_goes_on_at_the_same_loss(
     stage: dict[str, object],
     results: dict[str, Path | None],
@@ -103,6 +106,21 @@ def test_the_last_stage_leaves_the_towers_as_they_are(
     assert (tmp_path / "3" / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_refinement_leaves_the_language_model_as_it_is(
+    results: dict[str, Path | None], tmp_path: Path
+) -> None:
+    towers = results["refinement"]
+    assert towers is not None
+    trained = train(
+        write_stage(tmp_path / "5.yaml", REFINEMENT, steps=2), tmp_path / "5", towers, MINIATURE
+    )
+    before, after = (load_file(f / "model.safetensors") for f in (towers, trained))
+    same = {name for name in before if torch.equal(before[name], after[name])}
+    rest = {n for n in before if n.startswith(("language_model", "multi_modal_projector"))}
+    assert rest <= same
+    assert any(name.startswith("vision_tower") for name in before.keys() - same)
+
+
 def test_loss_falls_when_the_same_batch_comes_again(tmp_path: Path) -> None:
     settings = load_stage(write_stage(tmp_path / "stage.yaml", TEACHER))
     assert isinstance(settings, TeacherStage)
@@ -133,7 +151,7 @@ def test_weights_of_another_architecture_are_refused(
         train(recipe, tmp_path / "run", results["instruction"])
 
 
-@pytest.mark.parametrize("stage", [CONTRASTIVE, INSTRUCTION], ids=lambda s: s["stage"])
+@pytest.mark.parametrize("stage", [CONTRASTIVE, REFINEMENT, INSTRUCTION], ids=lambda s: s["stage"])
 def test_a_folder_without_the_result_of_a_stage_is_refused(
     stage: dict[str, object], tmp_path: Path
 ) -> None:

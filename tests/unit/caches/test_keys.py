@@ -1,7 +1,13 @@
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from saccade.serving.gateway.keys import cache_salt, visual_key
+from saccade.serving.caches.keys import (
+    PictureId,
+    bytes_key,
+    cache_salt,
+    pixels_key,
+    visual_key,
+)
 
 # Few characters, so that moving one over a boundary between parts is likely.
 texts = st.text("ab\0", max_size=3)
@@ -44,3 +50,30 @@ def test_tenants_have_different_salts(one: str, other: str) -> None:
 def test_a_salt_is_not_the_name_of_the_tenant() -> None:
     assert "default" not in cache_salt("default")
     assert cache_salt("default")
+
+
+@given(texts, texts, texts, texts)
+def test_what_is_kept_by_bytes_has_one_key_for_each_tenant_encoder_and_content(
+    one: str, other: str, revision: str, content: str
+) -> None:
+    def of(owner: str) -> set[str]:
+        return {
+            bytes_key(PictureId(cache_salt(owner), content), revision),
+            pixels_key(cache_salt(owner), revision, content),
+        }
+
+    assert len(of(one)) == 2
+    assert (of(one) == of(other)) == (one == other)
+    assert of(one).isdisjoint(of(other)) == (one != other)
+
+
+def test_another_encoder_or_another_content_is_another_key() -> None:
+    keys = {
+        bytes_key(PictureId("owner", "content"), "revision"),
+        bytes_key(PictureId("owner", "content"), "another"),
+        bytes_key(PictureId("owner", "another"), "revision"),
+        pixels_key("owner", "revision", "content"),
+        pixels_key("owner", "another", "content"),
+        pixels_key("owner", "revision", "another"),
+    }
+    assert len(keys) == 6
