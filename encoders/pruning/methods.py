@@ -27,7 +27,7 @@ class SelectingStage(PruningStage):
     """Keeps some tokens of each part as they are; a subclass says which."""
 
     def plan(self, shape: Shape) -> Budget:
-        return Budget(shape.keeping(self.options.kept_of(shape.part_tokens)))
+        return Budget(shape.keeping(self.options.kept_of_part(shape)))
 
     def apply(self, visual: Visual, query: Query | None, budget: Budget) -> Pruned:
         indices = self.choose(visual, query, budget.shape.part_tokens)
@@ -91,7 +91,8 @@ class CDPruner(SelectingStage):
         tokens = visual.parts(visual.tokens.embeddings)
         if query is None:
             raise PruningRequestError("cdpruner needs a question; there is no text in the request")
-        embeds, contrastive = tokens, query.space == "contrastive"
+        # What a row holds behind the token itself (features for deeper layers) is not compared.
+        embeds, contrastive = tokens[..., : query.embeds.shape[-1]], query.space == "contrastive"
         if contrastive:
             if visual.image_embeds is None:
                 raise PruningRequestError(
@@ -116,7 +117,7 @@ class VisionZip(PruningStage):
     merges = True
 
     def plan(self, shape: Shape) -> Budget:
-        return Budget(shape.keeping(self.options.kept_of(shape.part_tokens)))
+        return Budget(shape.keeping(self.options.kept_of_part(shape)))
 
     def apply(self, visual: Visual, query: Query | None, budget: Budget) -> Pruned:
         tokens = visual.parts(visual.tokens.embeddings)
@@ -154,7 +155,7 @@ class LLaVolta(PruningStage):
         return Pruned(kept, self.report(visual, kept, stride=self._stride(visual.shape)))
 
     def _stride(self, shape: Shape) -> int:
-        return -(-shape.part_tokens // self.options.kept_of(shape.part_tokens))
+        return -(-shape.part_tokens // self.options.kept_of_part(shape))
 
 
 class HoliTomOptions(Options):
@@ -174,7 +175,7 @@ class HoliTom(PruningStage):
     options: HoliTomOptions
 
     def plan(self, shape: Shape) -> Budget:
-        ratio = self.options.ratio_of(shape.part_tokens)
+        ratio = self.options.ratio_of(shape)
         most = max(holitom.bound(shape.num_parts, shape.part_tokens, ratio), 1)
         return Budget(shape.joined(most), is_exact=False)
 
@@ -184,7 +185,7 @@ class HoliTom(PruningStage):
             visual.parts(visual.tokens.embeddings),
             attention,
             tau=self.options.tau,
-            retain_ratio=self.options.ratio_of(visual.shape.part_tokens),
+            retain_ratio=self.options.ratio_of(visual.shape),
             beta=self.options.beta,
             k=self.options.neighbours,
             max_window=self.options.max_window,

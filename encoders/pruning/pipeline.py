@@ -43,11 +43,11 @@ class Limits(BaseModel):
             allowed = ", ".join(self.methods) or "none"
             raise PruningRequestError(f"method: {name} is not allowed here; allowed: {allowed}")
 
-    def check_budget(self, budget: Budget, shape: Shape) -> None:
+    def check_share(self, num_kept: int, num_tokens: int) -> None:
         """Raises `PruningRequestError` if less than the share would be left."""
-        if budget.num_tokens < self.min_keep_ratio * shape.num_tokens:
+        if num_kept < self.min_keep_ratio * num_tokens:
             raise PruningRequestError(
-                f"keep: {budget.num_tokens} of {shape.num_tokens} visual tokens would be kept; "
+                f"keep: {num_kept} of {num_tokens} visual tokens would be kept; "
                 f"at least {self.min_keep_ratio:.0%} must be"
             )
 
@@ -92,6 +92,15 @@ class Pipeline:
             (limits or Limits()).check_method(stage.name)
         return cls(stages)
 
+    def scaled(self, share: float) -> Pipeline:
+        """Keeping only `share` of what is asked for."""
+        return Pipeline([type(stage)(stage.options.scaled(share)) for stage in self.stages])
+
+    @property
+    def settings(self) -> str:
+        """As JSON; `of` makes the same pipeline of what is read from it."""
+        return json.dumps(self._settings(), sort_keys=True)
+
     @property
     def needs(self) -> frozenset[Need]:
         """What must be there besides the visual tokens."""
@@ -119,10 +128,12 @@ class Pipeline:
 
         Methods, their options, and the question if one of them looks at it.
         """
-        settings = [
-            [stage.name, stage.options.model_dump(mode="json", exclude_none=True)]
+        seen = query if "query" in self.needs else None
+        text = json.dumps([self._settings(), seen], sort_keys=True, ensure_ascii=True)
+        return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+    def _settings(self) -> list[dict[str, Any]]:
+        return [
+            {"method": stage.name, **stage.options.model_dump(mode="json", exclude_none=True)}
             for stage in self.stages
         ]
-        seen = query if "query" in self.needs else None
-        text = json.dumps([settings, seen], sort_keys=True, ensure_ascii=True)
-        return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -37,12 +37,14 @@ class Shape:
     """Of one picture or clip, known before it is encoded.
 
     `num_parts` tiles or frames of `part_tokens` visual tokens each, then `num_trailing` that stand
-    for no patch (a newline) and are always kept.
+    for no patch (a newline) and are always kept. A part may be several tiles put together, and cut
+    to the picture: then `tiles_per_part` says how many they are.
     """
 
     part_tokens: int
     num_parts: int = 1
     num_trailing: int = 0
+    tiles_per_part: float = 1.0
 
     @property
     def num_patches(self) -> int:
@@ -173,16 +175,27 @@ class Options(BaseModel):
             raise ValueError("give one of keep (tokens) and keep_ratio (a share of them)")
         return self
 
-    def kept_of(self, num_tokens: int) -> int:
-        """Of a part of `num_tokens`: at least one, at most all."""
+    def kept_of(self, num_tokens: int, num_tiles: float = 1.0) -> int:
+        """Of a part of `num_tokens`, which is `num_tiles` tiles: at least one, at most all."""
         if self.keep is not None:
-            return min(self.keep, num_tokens)
+            return min(max(round(self.keep * num_tiles), 1), num_tokens)
         assert self.keep_ratio is not None
         return min(max(round(self.keep_ratio * num_tokens), 1), num_tokens)
 
-    def ratio_of(self, num_tokens: int) -> float:
-        """The share of a part of `num_tokens` that is kept."""
-        return self.keep_ratio or self.kept_of(num_tokens) / num_tokens
+    def scaled(self, share: float) -> Self:
+        """Keeping only `share` of that, and at least one token."""
+        if self.keep is not None:
+            return self.model_copy(update={"keep": max(round(self.keep * share), 1)})
+        assert self.keep_ratio is not None
+        return self.model_copy(update={"keep_ratio": self.keep_ratio * share})
+
+    def kept_of_part(self, shape: Shape) -> int:
+        """Of each part."""
+        return self.kept_of(shape.part_tokens, shape.tiles_per_part)
+
+    def ratio_of(self, shape: Shape) -> float:
+        """The share of each part that is kept."""
+        return self.keep_ratio or self.kept_of_part(shape) / shape.part_tokens
 
 
 class PruningStage(ABC):

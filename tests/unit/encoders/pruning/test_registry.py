@@ -144,8 +144,8 @@ def test_an_operator_bounds_methods_and_budgets() -> None:
     with pytest.raises(
         PruningRequestError, match=r"57 of 576 visual tokens .* at least 10% must be"
     ):
-        limits.check_budget(pipeline.plan(SHAPE), SHAPE)
-    limits.check_budget(pipeline.plan(Shape(570)), Shape(570))
+        limits.check_share(pipeline.plan(SHAPE).num_tokens, SHAPE.num_tokens)
+    limits.check_share(pipeline.plan(Shape(570)).num_tokens, 570)
 
 
 def test_keys_tell_apart_plans_and_where_it_matters_questions() -> None:
