@@ -70,14 +70,15 @@ class VisualLayout:
     distance in positions between two steps in time.
 
     `blocks` say where in the picture tokens are, in all families: the picture as a whole, then its
-    tiles put together; or one block for each frame or step in time. What is left of `num_tokens`
-    shows nothing: the newline behind a clip, or a summary token before a picture.
+    tiles put together; or one block for each frame or step in time. `num_leading` summary tokens
+    stand before them. What is left of `num_tokens` shows nothing either: the newline behind a clip.
     """
 
     num_tokens: int
     grid: tuple[int, int, int] | None = None
     time_scale: float = 1.0
     blocks: tuple[Block, ...] = ()
+    num_leading: int = 0
 
     @classmethod
     def tiled(cls, side: int, rows: int, columns: int) -> Self:
@@ -166,6 +167,25 @@ class VisualTokens:
         else:
             positions = self.positions[indices]
         return VisualTokens(self.embeddings[indices], positions, self.extent)
+
+
+@dataclass(frozen=True, slots=True)
+class VisualFeatures:
+    """All that an encoder says of one picture or clip, whatever will be asked about it.
+
+    `attention` [n] is how much the tower attended to each token's patch (`encoders.views`), and
+    `image_embeds` [n, C] are the tower's states in the space of a text tower; None where the family
+    shows no attention, or there is no text tower.
+    """
+
+    tokens: VisualTokens
+    attention: torch.Tensor | None = None
+    image_embeds: torch.Tensor | None = None
+
+    def on_cpu(self) -> VisualFeatures:
+        """For the way to another process."""
+        others = (None if one is None else one.cpu() for one in (self.attention, self.image_embeds))
+        return VisualFeatures(self.tokens.on_cpu(), *others)
 
 
 class Family(ABC):

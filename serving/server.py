@@ -19,7 +19,7 @@ from saccade.serving.api.probes import Readiness
 from saccade.serving.api.tenants import Tenants
 from saccade.serving.cluster.launch import Cluster, Progress, StartError
 from saccade.serving.config.settings import Settings
-from saccade.serving.gateway.context import STAGES
+from saccade.serving.gateway.context import LLM_STAGES, STAGES
 from saccade.serving.gateway.dispatch import Dispatcher
 from saccade.serving.gateway.instances import Instances
 from saccade.serving.gateway.loop_lag import watching_lag
@@ -32,6 +32,7 @@ from saccade.serving.warmup import WarmUpError, warm_up
 if TYPE_CHECKING:
     from saccade.serving.engine.client import GatewayEngineClient
     from saccade.serving.engine.placeholder import Placeholders
+    from saccade.serving.gateway.pruning import PruningPolicy
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -50,7 +51,7 @@ class Gateway:
         self._instances = Instances()
         self._metrics = GatewayMetrics(CollectorRegistry())
         self._cluster = Cluster(settings, self._instances, self._metrics.on_check)
-        stages = STAGES if settings.serves_pictures else STAGES[2:]
+        stages = STAGES if settings.serves_pictures else LLM_STAGES
         self._readiness = Readiness(self._instances, stages)
         timeout_s = settings.cluster.stage_timeout_s
         self._visual = VisualTokenSource(
@@ -114,6 +115,7 @@ class Gateway:
         self._note("gateway", "importing vLLM")
         try:
             client, placeholders = await asyncio.to_thread(self._load_engine_client)
+            pruning = self._pruning_policy()
         except Exception as error:
             log.debug("the gateway could not start", exc_info=True)
             raise StartError(
@@ -131,6 +133,7 @@ class Gateway:
             admission=self._admission,
             fetcher=fetcher,
             placeholders=placeholders,
+            pruning=pruning,
             metrics=self._metrics,
             in_flight=BytesInFlight(
                 self._settings.api.max_bytes_in_flight, self._metrics.bytes_in_flight
@@ -160,6 +163,21 @@ class Gateway:
         return client, Placeholders(
             family, GivenTokens(receiver, client.model_config.max_model_len)
         )
+
+    def _pruning_policy(self) -> PruningPolicy | None:
+        """Raises `PruningError` for a default that is wrong."""
+        if not self._settings.serves_pictures:
+            return None
+        from saccade.encoders.pruning.registry import installed
+        from saccade.encoders.registry import ENCODERS
+        from saccade.serving.gateway.pruning import PruningPolicy
+
+        family = ENCODERS.family(self._settings.model.path)
+        return PruningPolicy(self._settings.pruning, family, installed(), self._load)
+
+    def _load(self) -> tuple[int, int]:
+        """Requests that wait for admission, and answers that are being made."""
+        return self._admission.queued, self._admission.running
 
     def _is_healthy(self) -> bool:
         """For `/health`, as vLLM means it: an engine answers."""

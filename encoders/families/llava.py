@@ -26,7 +26,9 @@ class Llava(SquareTowerFamily):
         strategy = self._refuse_strategies_but("default", "full")
         class_tokens = 1 if strategy == "full" else 0
         block = Block(self.side, self.side)
-        self._layout = VisualLayout(block.num_tokens + class_tokens, blocks=(block,))
+        self._layout = VisualLayout(
+            block.num_tokens + class_tokens, blocks=(block,), num_leading=class_tokens
+        )
 
     def picture(self, width: int, height: int) -> VisualLayout:
         """The same for all pictures."""

@@ -59,6 +59,11 @@ class Admission:
     def running(self) -> int:
         return self._running
 
+    @property
+    def queued(self) -> int:
+        """Requests that wait."""
+        return len(self._waiters)
+
     async def _enter(self, weight: int) -> None:
         if self._closed:
             raise _stopping()

@@ -12,14 +12,21 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from saccade.encoders.base import UnsupportedSizeError, VisualTokens
+from saccade.encoders.base import UnsupportedSizeError, VisualLayout, VisualTokens
 from saccade.serving.api.admission import Admission
 from saccade.serving.api.asgi import App, ClientDisconnectedError, Message, Receive, Scope, Send
 from saccade.serving.api.body import read_body
 from saccade.serving.api.envelope import error_body, send_error
 from saccade.serving.api.in_flight import BytesInFlight, Lease
+from saccade.serving.api.questions import question_about
 from saccade.serving.api.rewrite import ResponseRewriter
-from saccade.serving.api.sanitise import STRIPPED_HEADERS, num_answers, read_extension, stripped
+from saccade.serving.api.sanitise import (
+    STRIPPED_HEADERS,
+    Extension,
+    num_answers,
+    read_extension,
+    stripped,
+)
 from saccade.serving.api.tenants import Tenants
 from saccade.serving.config.media import MediaKind
 from saccade.serving.config.settings import Settings
@@ -36,6 +43,7 @@ from saccade.serving.gateway.context import (
     pinned_placement,
 )
 from saccade.serving.gateway.metrics import GatewayMetrics
+from saccade.serving.gateway.pruning import Asked, PruningPolicy
 from saccade.serving.media.fetch import MediaFetcher
 from saccade.serving.media.load import Embeds, Encodable, Media, load_media
 from saccade.serving.media.parts import replace_parts
@@ -52,11 +60,11 @@ class PicturePlaceholders(Protocol):
     @property
     def takes_video(self) -> bool: ...
 
-    def num_visual_tokens(self, width: int, height: int) -> int:
+    def picture(self, width: int, height: int) -> VisualLayout:
         """Raises `UnsupportedSizeError`."""
         ...
 
-    def num_clip_tokens(self, width: int, height: int, num_frames: int, frames_per_s: float) -> int:
+    def clip(self, width: int, height: int, num_frames: int, frames_per_s: float) -> VisualLayout:
         """Raises `UnsupportedSizeError`."""
         ...
 
@@ -78,6 +86,8 @@ class Guard:
     fetcher: MediaFetcher
     placeholders: PicturePlaceholders | None
     """None when neither an encode instance nor clients make visual tokens: none are taken."""
+    pruning: PruningPolicy | None
+    """None where no instance encodes."""
     metrics: GatewayMetrics
     in_flight: BytesInFlight
     is_ready: Callable[[], bool]
@@ -124,7 +134,9 @@ class Guard:
         scope["state"]["context"] = context
         rewriter = ResponseRewriter(_timed(send, self.metrics, context), context)
         connection = _Connection(receive, rewriter)
-        work = self._answer(scope, body, context, lease, connection, rewriter, generates=generates)
+        work = self._answer(
+            scope, body, extension, context, lease, connection, rewriter, generates=generates
+        )
         del body  # not to be held while the answer is made
         try:
             async with asyncio.timeout_at(context.deadline):
@@ -144,6 +156,7 @@ class Guard:
         self,
         scope: Scope,
         body: dict[str, Any],
+        extension: Extension,
         context: RequestContext,
         lease: Lease,
         connection: "_Connection",
@@ -155,7 +168,7 @@ class Guard:
         if generates and not self.is_ready() and context.pinned is None:
             raise OverloadedError("The server is not ready.", retry_after_s=5)
         body_bytes = lease.num_bytes
-        body = await self._with_placeholders(stripped(body), context, lease)
+        body = await self._with_placeholders(stripped(body), extension, context, lease)
         lease.give_back(body_bytes)
         current_request.set(context)
         content = _dumps(body)
@@ -167,8 +180,9 @@ class Guard:
             await self.app(inner, connection.replay(content), rewriter)
 
     async def _with_placeholders(
-        self, body: dict[str, Any], context: RequestContext, lease: Lease
+        self, body: dict[str, Any], extension: Extension, context: RequestContext, lease: Lease
     ) -> dict[str, Any]:
+        asked = self._asked(extension)
         messages = body.get("messages")
         if messages is None:
             return body
@@ -189,17 +203,44 @@ class Guard:
                 param=(unencoded or pictures[0]).param,
                 code="unsupported_content_part",
             )
-        context.pictures = tuple(
-            [await _pending(self.placeholders, picture) for picture in pictures]
-        )
+        policy = extension.pruning_question or self.settings.pruning.question
+        pending_pictures = []
+        for picture in pictures:
+            question = question_about(messages, picture.part.message_index, policy)
+            pending_pictures.append(await self._pending(picture, asked, question))
+        context.pictures = tuple(pending_pictures)
+        context.pruning_quality = asked.quality if asked else 1.0
         replacements = [
             (
                 pending.picture.part,
-                self.placeholders.part(pending.picture.kind, pending.num_visual_tokens),
+                self.placeholders.part(pending.picture.kind, pending.num_reserved),
             )
             for pending in context.pictures
         ]
         return body | {"messages": replace_parts(messages, replacements)}
+
+    def _asked(self, extension: Extension) -> Asked | None:
+        if self.pruning is not None:
+            return self.pruning.asked(extension.pruning)
+        if extension.pruning:
+            raise InvalidRequestError(
+                "This server has no encode instance, so it prunes nothing.", param="saccade.pruning"
+            )
+        return None
+
+    async def _pending(
+        self, picture: Media, asked: Asked | None, question: str | None
+    ) -> PendingPicture:
+        placeholders = self.placeholders
+        assert placeholders is not None, "pictures are taken"
+        if isinstance(picture, Embeds):
+            given = await asyncio.to_thread(placeholders.given, picture.files, picture.param)
+            return PendingPicture(picture, len(given.embeddings), given=given)
+        layout = _layout(placeholders, picture)
+        if self.pruning is None or asked is None:
+            return PendingPicture(picture, layout.num_tokens)
+        planned = self.pruning.planned(asked, layout, question)
+        return PendingPicture(picture, layout.num_tokens, planned)
 
 
 def _dumps(body: dict[str, Any]) -> bytes:
@@ -211,21 +252,14 @@ def _dumps(body: dict[str, Any]) -> bytes:
         ) from None
 
 
-async def _pending(placeholders: PicturePlaceholders, picture: Media) -> PendingPicture:
-    if isinstance(picture, Embeds):
-        given = await asyncio.to_thread(placeholders.given, picture.files, picture.param)
-        return PendingPicture(picture, len(given.embeddings), given)
-    return PendingPicture(picture, _num_visual_tokens(placeholders, picture))
-
-
-def _num_visual_tokens(placeholders: PicturePlaceholders, picture: Encodable) -> int:
+def _layout(placeholders: PicturePlaceholders, picture: Encodable) -> VisualLayout:
     header = picture.header
     try:
         if isinstance(header, ClipHeader):
-            return placeholders.num_clip_tokens(
+            return placeholders.clip(
                 header.width, header.height, header.num_frames, header.frames_per_s
             )
-        return placeholders.num_visual_tokens(header.width, header.height)
+        return placeholders.picture(header.width, header.height)
     except UnsupportedSizeError as error:
         raise InvalidRequestError(
             f"The {picture.kind} cannot be used: {error}.",

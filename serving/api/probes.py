@@ -8,8 +8,8 @@ from saccade.serving.gateway.instances import Instances
 
 # What the server itself goes through while it starts and stops.
 _STEPS = frozenset({"ray", "gateway", "warm-up", "drain"})
-# Preprocessing is done by encode instances.
-_ROLE_OF_STAGE = {"preprocess": "encode"}
+# Encode instances also prepare pictures, and prune what they made.
+_ROLE_OF_STAGE = {"preprocess": "encode", "prune": "encode"}
 
 
 @dataclass(slots=True, eq=False)

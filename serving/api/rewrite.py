@@ -134,9 +134,10 @@ class ResponseRewriter:
             content.pop(field, None)
         usage = content.get("usage")
         if isinstance(usage, dict):
-            num_visual_tokens = self._context.num_visual_tokens
-            usage["visual_tokens"] = num_visual_tokens
-            usage["visual_tokens_kept"] = num_visual_tokens
+            usage["visual_tokens"] = self._context.num_visual_tokens
+            usage["visual_tokens_kept"] = self._context.num_visual_tokens_kept
+            if self._context.pruning_quality < 1:
+                usage["pruning_quality"] = self._context.pruning_quality
 
 
 def _may_need_editing(event: bytes) -> bool:

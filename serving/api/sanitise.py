@@ -4,6 +4,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from saccade.serving.api.questions import Policy
 from saccade.serving.errors import InvalidRequestError
 
 # vLLM takes all of these from the body. They would let a client name a host to pull KV blocks from
@@ -45,6 +46,13 @@ class Extension(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     explain: bool = Field(default=False, description="Say which instance did what, in how long.")
+    pruning: dict[str, Any] | list[dict[str, Any]] | None = Field(
+        default=None,
+        description="Method and options, or several in a row; an empty list prunes nothing.",
+    )
+    pruning_question: Policy | None = Field(
+        default=None, description="The text that methods look at: with_picture or latest."
+    )
 
 
 def read_extension(body: dict[str, Any]) -> Extension:

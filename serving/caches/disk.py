@@ -23,7 +23,7 @@ from saccade.serving.caches.stats import TierStats
 from saccade.serving.caches.tokens import UnreadableError, from_bytes, to_bytes
 
 if TYPE_CHECKING:
-    from saccade.encoders.base import VisualTokens
+    from saccade.encoders.base import VisualFeatures
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +84,7 @@ class DiskTier:
         """By alias the key of every entry."""
         return {file.alias: file.key for file in list(self._files.values())}
 
-    def read(self, key: str) -> "tuple[VisualTokens, Entry] | None":
+    def read(self, key: str) -> "tuple[VisualFeatures, Entry] | None":
         """None when it is not there, or not whole any more."""
         file, entry = self._files.get(key), self._ledger.use(key)
         if file is None or entry is None:
@@ -94,20 +94,20 @@ class DiskTier:
             data = path.read_bytes()
             if _checksum(file, data) != file.checksum:
                 raise UnreadableError("the checksum does not fit")
-            visual_tokens = from_bytes(data)
+            features = from_bytes(data)
         except (OSError, UnreadableError) as error:
             self._drop_broken(key, error)
             return None
         with contextlib.suppress(OSError):
             os.utime(path)  # the order of use, for the next start
-        return visual_tokens, entry
+        return features, entry
 
-    def write(self, entry: Entry, alias: str, visual_tokens: "VisualTokens") -> list[Entry]:
+    def write(self, entry: Entry, alias: str, features: "VisualFeatures") -> list[Entry]:
         """Keep an entry, if it can be; returns those that had to go for it.
 
         `entry.num_bytes` is that in memory; the file's own size counts here.
         """
-        data = to_bytes(visual_tokens)
+        data = to_bytes(features)
         file = _File(entry.owner, entry.key, alias, round(entry.cost_ms * 1e3), "")
         file = _File(file.owner, file.key, file.alias, file.cost_us, _checksum(file, data))
         here = Entry(entry.key, _blocks(len(data)), entry.cost_ms, entry.owner)

@@ -18,13 +18,16 @@ class PictureId:
     """Of the bytes as they came, and of which frames are taken."""
 
 
-def visual_key(*, tenant: str, model: str, content_hash: str, num_visual_tokens: int) -> str:
+def visual_key(
+    *, tenant: str, model: str, content_hash: str, num_visual_tokens: int, pruning: str = ""
+) -> str:
     """Of a picture's visual tokens as the LLM gets them; enters vLLM's KV block hashes.
 
     One key never stands for two token counts, which would fail the request, nor for two tenants,
-    who would see from timing what the other has sent.
+    who would see from timing what the other has sent. `pruning` says how the tokens were chosen:
+    the pipeline's key, which has the question in it where that is looked at.
     """
-    return _digest("visual", tenant, model, content_hash, str(num_visual_tokens))
+    return _digest("visual", tenant, model, content_hash, str(num_visual_tokens), pruning)
 
 
 def cache_salt(tenant: str) -> str:

@@ -1,47 +1,58 @@
-"""Visual tokens as bytes, and back."""
+"""What an encoder made as bytes, and back."""
 
 import hashlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from saccade.encoders.base import Prepared, VisualTokens
+    from saccade.encoders.base import Prepared, VisualFeatures, VisualTokens
 
 
 class UnreadableError(Exception):
-    """Bytes that are no visual tokens."""
+    """Bytes that are no visual features."""
 
 
-def num_bytes(visual_tokens: "VisualTokens") -> int:
+def num_bytes(features: "VisualFeatures") -> int:
     """In memory."""
-    positions = visual_tokens.positions
-    return visual_tokens.embeddings.nbytes + (0 if positions is None else positions.nbytes)
+    seen = (features.attention, features.image_embeds)
+    return num_token_bytes(features.tokens) + sum(one.nbytes for one in seen if one is not None)
 
 
-def to_bytes(visual_tokens: "VisualTokens") -> bytes:
-    """A safetensors file: `embeddings`, `positions` where there are any, and `extent` as [1]."""
+def num_token_bytes(tokens: "VisualTokens") -> int:
+    """In memory."""
+    return tokens.embeddings.nbytes + (0 if tokens.positions is None else tokens.positions.nbytes)
+
+
+def to_bytes(features: "VisualFeatures") -> bytes:
+    """A safetensors file: `embeddings`, `extent` as [1], and of `positions`, `attention` and
+    `image_embeds` those that there are."""
     import torch
     from safetensors.torch import save
 
-    tensors = {
-        "embeddings": visual_tokens.embeddings.contiguous(),
-        "extent": torch.tensor([visual_tokens.extent]),
+    tokens = features.tokens
+    tensors = {"embeddings": tokens.embeddings, "extent": torch.tensor([tokens.extent])}
+    others = {
+        "positions": tokens.positions,
+        "attention": features.attention,
+        "image_embeds": features.image_embeds,
     }
-    if visual_tokens.positions is not None:
-        tensors["positions"] = visual_tokens.positions.contiguous()
-    return save(tensors)
+    tensors |= {name: tensor for name, tensor in others.items() if tensor is not None}
+    return save({name: tensor.contiguous() for name, tensor in tensors.items()})
 
 
-def from_bytes(data: bytes) -> "VisualTokens":
+def from_bytes(data: bytes) -> "VisualFeatures":
     """Raises `UnreadableError`."""
     from safetensors import SafetensorError
     from safetensors.torch import load
 
-    from saccade.encoders.base import VisualTokens
+    from saccade.encoders.base import VisualFeatures, VisualTokens
 
     try:
         tensors = load(data)
-        return VisualTokens(
-            tensors["embeddings"], tensors.get("positions"), int(tensors["extent"][0])
+        extent = int(tensors["extent"][0])
+        return VisualFeatures(
+            VisualTokens(tensors["embeddings"], tensors.get("positions"), extent),
+            tensors.get("attention"),
+            tensors.get("image_embeds"),
         )
     except (SafetensorError, KeyError, IndexError, RuntimeError, ValueError) as error:
         raise UnreadableError(str(error)) from error

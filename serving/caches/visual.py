@@ -1,6 +1,7 @@
 """The visual-token cache of one encode instance: its memory, and a disk behind it.
 
-What is kept is unpruned, so a new question about a picture needs no new encoding.
+What is kept is unpruned, with what pruning may look at, so a new question about a picture needs no
+new encoding.
 """
 
 import asyncio
@@ -18,7 +19,7 @@ from saccade.serving.caches.tokens import num_bytes
 from saccade.serving.config.visual_cache import VisualCacheConfig
 
 if TYPE_CHECKING:
-    from saccade.encoders.base import VisualTokens
+    from saccade.encoders.base import VisualFeatures
 
 T = TypeVar("T")
 
@@ -29,7 +30,7 @@ MAX_PENDING_WRITES = 8
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    visual_tokens: "VisualTokens"
+    features: "VisualFeatures"
     cost_ms: float
     """What making them took."""
     tier: Tier
@@ -40,7 +41,7 @@ class VisualTokenCache:
 
     def __init__(self, config: VisualCacheConfig, instance: str) -> None:
         """Raises `FolderInUseError` or `OSError` where the disk cannot be used."""
-        self._memory: MemoryTier[VisualTokens] = MemoryTier(
+        self._memory: MemoryTier[VisualFeatures] = MemoryTier(
             config.memory_bytes, eviction(config.eviction)
         )
         self._aliases = Aliases()
@@ -69,9 +70,9 @@ class VisualTokenCache:
         if read is None:
             self._tidy([key])
             return None
-        visual_tokens, entry = read
-        self._hold(entry, visual_tokens)
-        return Found(visual_tokens, entry.cost_ms, "disk")
+        features, entry = read
+        self._hold(entry, features)
+        return Found(features, entry.cost_ms, "disk")
 
     def add_alias(self, alias: str, key: str) -> None:
         """A file that has these pixels."""
@@ -79,14 +80,14 @@ class VisualTokenCache:
             self._aliases.add(alias, key)
 
     def put(
-        self, key: str, visual_tokens: "VisualTokens", *, owner: str, alias: str, cost_ms: float
+        self, key: str, features: "VisualFeatures", *, owner: str, alias: str, cost_ms: float
     ) -> None:
         """Keep what was made; it is on disk a little later."""
-        entry = Entry(key, num_bytes(visual_tokens), cost_ms, owner)
-        self._hold(entry, visual_tokens)
+        entry = Entry(key, num_bytes(features), cost_ms, owner)
+        self._hold(entry, features)
         self.add_alias(alias, key)
         if self._disk is not None and len(self._writes) < MAX_PENDING_WRITES:
-            write = asyncio.create_task(self._write(entry, alias, visual_tokens))
+            write = asyncio.create_task(self._write(entry, alias, features))
             self._writes.add(write)
             write.add_done_callback(self._writes.discard)
 
@@ -115,12 +116,12 @@ class VisualTokenCache:
         if self._disk is not None:
             self._disk.close()
 
-    def _hold(self, entry: Entry, visual_tokens: "VisualTokens") -> None:
-        here = Entry(entry.key, num_bytes(visual_tokens), entry.cost_ms, entry.owner)
-        self._tidy(gone.key for gone in self._memory.put(here, visual_tokens))
+    def _hold(self, entry: Entry, features: "VisualFeatures") -> None:
+        here = Entry(entry.key, num_bytes(features), entry.cost_ms, entry.owner)
+        self._tidy(gone.key for gone in self._memory.put(here, features))
 
-    async def _write(self, entry: Entry, alias: str, visual_tokens: "VisualTokens") -> None:
-        evicted = await self._on_disk(lambda disk: disk.write(entry, alias, visual_tokens))
+    async def _write(self, entry: Entry, alias: str, features: "VisualFeatures") -> None:
+        evicted = await self._on_disk(lambda disk: disk.write(entry, alias, features))
         self._tidy(gone.key for gone in evicted or ())
         self.add_alias(alias, entry.key)
 

@@ -8,6 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from saccade.serving.cli.evaluate_pruning import (
+    SweepOptions,
+    evaluate_pruning,
+    read_methods,
+    read_ratios,
+)
 from saccade.serving.cli.options import fail
 
 if TYPE_CHECKING:
@@ -43,6 +49,26 @@ def evaluate(
         Path | None, typer.Option("--json", help="Write accuracies and every answer there.")
     ] = None,
     plot: Annotated[Path | None, typer.Option(help="Write a plot there, as PNG.")] = None,
+    pruning: Annotated[
+        str | None,
+        typer.Option(
+            help="With --checkpoint: prune visual tokens by these methods, separated by commas, or "
+            "by `all`; each at each share of --keep."
+        ),
+    ] = None,
+    keep: Annotated[
+        str, typer.Option(help="With --pruning: shares of the visual tokens that are kept.")
+    ] = "0.5,0.25,0.11,0.05",
+    relevance: Annotated[
+        str,
+        typer.Option(
+            help="With --pruning: auto (the checkpoint's text tower, if it has one) or language "
+            "(input embeddings), for methods that look at the question."
+        ),
+    ] = "auto",
+    markdown: Annotated[
+        Path | None, typer.Option(help="With --pruning: write the table there, as Markdown.")
+    ] = None,
 ) -> None:
     """Exact-match accuracy on held-out synthetic pictures, by kind of question.
 
@@ -55,6 +81,7 @@ def evaluate(
       saccade eval --per-kind 50 --plot accuracy.png
       saccade eval --url http://127.0.0.1:9000 --kinds colour,count
       saccade eval --checkpoint models/saccade-tiny --dtype bfloat16 --json bf16.json
+      saccade eval --checkpoint models/saccade-tiny --pruning all --keep 0.25,0.11 --plot kept.png
     """
     from rich.console import Console
 
@@ -65,9 +92,20 @@ def evaluate(
     wanted = _kinds(kinds)
     if dtype not in ("float32", "bfloat16"):
         fail(f"--dtype {dtype}: float32 or bfloat16", 2)
-    for target in (json_file, plot):
+    for target in (json_file, plot, markdown):
         if target is not None and not target.parent.is_dir():
             fail(f"{target}: there is no folder {target.parent}", 2)
+    if relevance not in ("auto", "language"):
+        fail(f"--relevance {relevance}: auto or language", 2)
+    if pruning is not None:
+        if checkpoint is None:
+            fail("--pruning needs --checkpoint: a server prunes as it is configured", 2)
+        options = SweepOptions(
+            checkpoint, read_methods(pruning), read_ratios(keep), relevance, dtype,
+            json_file, plot, markdown,
+        )  # fmt: skip
+        evaluate_pruning(list(items(wanted, per_kind, seed)), options)
+        return
     subject = str(checkpoint) if checkpoint else url
     try:
         answerer: Answerer = (

@@ -9,6 +9,8 @@ import typer
 from saccade.serving.cli.options import fail
 
 if TYPE_CHECKING:
+    from saccade.encoders.base import Family
+    from saccade.encoders.pruning.stage import PruningStage
     from saccade.serving.plan import ModelSizes
 
 EPILOG = """Examples:
@@ -48,14 +50,15 @@ def _list(as_json: bool) -> None:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
-    for title in ("family", "pictures", "several", "video", "for pruning"):
+    for title in ("family", "pictures", "several", "video"):
         table.add_column(title, no_wrap=True)
+    table.add_column("pruning")
     for row in rows:
         marks = ("pictures", "several_pictures", "video")
         table.add_row(
             row["family"],
             *("yes" if row[mark] else "-" for mark in marks),
-            ", ".join(["tokens", "grid", *row["exposes"]]),
+            ", ".join(row["pruning"]),
         )
     table.add_row("text only", "-", "-", "-", "-")
     console = Console(highlight=False)
@@ -69,9 +72,11 @@ def _list(as_json: bool) -> None:
 
 def _rows() -> list[dict[str, Any]]:
     """One for each family with a vision tower."""
+    from saccade.encoders.pruning.registry import installed
     from saccade.encoders.published import published
     from saccade.encoders.registry import ENCODERS
 
+    methods = installed()
     return [
         {
             "family": family.name,
@@ -80,6 +85,9 @@ def _rows() -> list[dict[str, Any]]:
             "several_pictures": family.support.pictures,
             "video": family.support.video,
             "exposes": list(family.support.exposes),
+            "pruning": [
+                method for method in methods.names if _possible(methods.stage_type(method), family)
+            ],
             "known": [
                 name
                 for name, one in published().items()
@@ -88,6 +96,10 @@ def _rows() -> list[dict[str, Any]]:
         }
         for family in ENCODERS.families()
     ]
+
+
+def _possible(method: "type[PruningStage]", family: "type[Family]") -> bool:
+    return "attention" not in method.needs or "attention" in family.support.exposes
 
 
 def _show(model: str, as_json: bool) -> None:

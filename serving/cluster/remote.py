@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import grpc
 import ray
@@ -24,6 +24,9 @@ from saccade.serving.transport.instance_pb2 import (
 )
 from saccade.serving.transport.instance_pb2_grpc import InstanceStub
 
+if TYPE_CHECKING:
+    from saccade.serving.instance.pruning import PruningOrder
+
 # A CPU engine may be busy with one step for seconds.
 CHECK_TIMEOUT_S = 15.0
 
@@ -37,13 +40,15 @@ class RemoteInstance:
         self._channel = open_channel(grpc_address) if grpc_address else None
         self._stub: Any = InstanceStub(self._channel) if self._channel else None
 
-    async def encode(self, picture: Encodable, identity: PictureId | None) -> Encoded:
+    async def encode(
+        self, picture: Encodable, identity: PictureId | None, pruning: "PruningOrder | None"
+    ) -> Encoded:
         if isinstance(picture, Clip):
             call = self._actor.encode_clip.options(num_returns=2)
-            returned = call.remote(identity, picture.header, *picture.files)
+            returned = call.remote(identity, pruning, picture.header, *picture.files)
         else:
             call = self._actor.encode.options(num_returns=2)
-            returned = call.remote(identity, picture.data)
+            returned = call.remote(identity, pruning, picture.data)
         reference, report_reference = returned
         try:
             report: EncodeReport = await report_reference
@@ -61,6 +66,8 @@ class RemoteInstance:
             report.num_bytes,
             report.cost_ms,
             report.saved_ms,
+            report.prune_ms,
+            report.pruning,
         )
 
     async def clear_visual_cache(self, owner: str | None) -> int:

@@ -15,6 +15,7 @@ from pydantic_settings import (
 from saccade.serving.config.api import ApiConfig
 from saccade.serving.config.instances import ClusterConfig, EngineConfig, InstanceGroup
 from saccade.serving.config.media import MediaConfig
+from saccade.serving.config.pruning import PruningConfig
 from saccade.serving.config.section import Section
 from saccade.serving.config.visual_cache import VisualCacheConfig
 
@@ -100,6 +101,9 @@ class Settings(BaseSettings):
     )
     visual_cache: VisualCacheConfig = Field(
         default_factory=VisualCacheConfig, description="Encoder outputs that are kept."
+    )
+    pruning: PruningConfig = Field(
+        default_factory=PruningConfig, description="Fewer visual tokens for the LLM."
     )
     log: LogConfig = Field(default_factory=LogConfig, description="Logging.")
 

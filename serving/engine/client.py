@@ -5,8 +5,7 @@ vLLM's own HTTP handlers render the prompt, call `generate` here, and build the 
 
 import abc
 import asyncio
-import itertools
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from copy import copy
 from typing import Any
@@ -21,6 +20,7 @@ from vllm.v1.engine.input_processor import InputProcessor
 
 from saccade.serving.caches.keys import cache_salt, visual_key
 from saccade.serving.engine.codec import decode_logprobs, decode_value, encode_sampling
+from saccade.serving.engine.spans import settled
 from saccade.serving.errors import InternalError, InvalidRequestError, NotFoundError, SaccadeError
 from saccade.serving.gateway.context import RequestContext, current_request
 from saccade.serving.gateway.dispatch import Answer, Dispatcher
@@ -94,23 +94,35 @@ class GatewayEngineClient(EngineClient):
         self.input_processor.process_inputs(request_id, prompt, sampling_params, ("generate",))
         context = current_request.get()
         try:
+            samplings = [(choice, encode_sampling(choice)) for choice in _choices(sampling_params)]
+        except OverflowError as error:
+            raise InvalidRequestError("A number does not fit into 64 bits.") from error
+        return self._generate(context, prompt, sampling_params, samplings, request_id)
+
+    async def _generate(
+        self,
+        context: RequestContext,
+        prompt: Any,
+        sampling_params: SamplingParams,
+        samplings: list[tuple[SamplingParams, bytes]],
+        request_id: str,
+    ) -> AsyncGenerator[RequestOutput, None]:
+        try:
+            # How many visual tokens there are may only be known when they are there.
+            counts = await self._dispatcher.visual_token_counts(context)
+            settled_prompt = self._prompt(context, prompt, counts)
             answers = [
                 Answer(
                     key=f"{context.key}/{request_id}/{index}",
-                    prompt=self._prompt(context, prompt),
-                    sampling=encode_sampling(choice),
+                    prompt=settled_prompt,
+                    sampling=sampling,
                     one_instance=choice.prompt_logprobs is not None,
                 )
-                for index, choice in enumerate(_choices(sampling_params))
+                for index, (choice, sampling) in enumerate(samplings)
             ]
-        except OverflowError as error:
-            raise InvalidRequestError("A number does not fit into 64 bits.") from error
-        return self._generate(context, answers, _Outputs(request_id, prompt, sampling_params))
-
-    async def _generate(
-        self, context: RequestContext, answers: list[Answer], outputs: "_Outputs"
-    ) -> AsyncGenerator[RequestOutput, None]:
-        try:
+            outputs = _Outputs(
+                request_id, prompt.get("prompt"), list(settled_prompt.token_ids), sampling_params
+            )
             async with aclosing(self._merged(context, answers)) as chunks:
                 async for index, chunk in chunks:
                     output = outputs.add(index, chunk)
@@ -154,25 +166,27 @@ class GatewayEngineClient(EngineClient):
                 task.cancel()
             await asyncio.gather(*pumps, return_exceptions=True)
 
-    def _prompt(self, context: RequestContext, prompt: Any) -> Prompt:
-        places = {kind: iter(ranges) for kind, ranges in prompt.get("mm_placeholders", {}).items()}
+    def _prompt(self, context: RequestContext, prompt: Any, counts: Sequence[int]) -> Prompt:
+        ranges = {kind: iter(found) for kind, found in prompt.get("mm_placeholders", {}).items()}
+        reserved = [next(ranges[pending.picture.kind]) for pending in context.pictures]
+        places = [(place.offset, place.length) for place in reserved]
+        token_ids, places = settled(prompt["prompt_token_ids"], places, counts)
         spans = [
             VisualSpan(
-                offset=place.offset,
-                num_tokens=place.length,
+                offset=offset,
+                num_tokens=length,
                 key=visual_key(
                     tenant=context.tenant,
                     model=self._model_identity,
                     content_hash=pending.picture.content_hash,
-                    num_visual_tokens=place.length,
+                    num_visual_tokens=length,
+                    pruning=pending.pruning_key,
                 ),
             )
-            for pending in context.pictures
-            for place in itertools.islice(places[pending.picture.kind], 1)
+            for pending, (offset, length) in zip(context.pictures, places, strict=True)
         ]
-        assert len(spans) == len(context.pictures), "each picture has its place"
         return Prompt(
-            token_ids=prompt["prompt_token_ids"],
+            token_ids=token_ids,
             visual_spans=spans,
             cache_salt=cache_salt(context.tenant),
         )
@@ -193,9 +207,12 @@ def _choices(sampling: SamplingParams) -> list[SamplingParams]:
 class _Outputs:
     """Turns chunks into vLLM's outputs: deltas, or one final output of all choices."""
 
-    def __init__(self, request_id: str, prompt: Any, sampling: SamplingParams) -> None:
+    def __init__(
+        self, request_id: str, text: str | None, token_ids: list[int], sampling: SamplingParams
+    ) -> None:
         self._request_id = request_id
-        self._prompt = prompt
+        self._text = text
+        self._token_ids = token_ids
         self._deltas = sampling.output_kind == RequestOutputKind.DELTA
         self._choices = [_empty_choice(index) for index in range(sampling.n)]
         self._unfinished = sampling.n
@@ -218,8 +235,8 @@ class _Outputs:
     def _output(self, completions: list[CompletionOutput]) -> RequestOutput:
         return RequestOutput(
             request_id=self._request_id,
-            prompt=self._prompt.get("prompt"),
-            prompt_token_ids=self._prompt["prompt_token_ids"],
+            prompt=self._text,
+            prompt_token_ids=self._token_ids,
             prompt_logprobs=self._prompt_logprobs,
             outputs=completions,
             finished=self._unfinished == 0,

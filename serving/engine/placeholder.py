@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from saccade.encoders.base import Family, VisualTokens
+from saccade.encoders.base import Family, VisualLayout, VisualTokens
 from saccade.serving.config.media import MediaKind
 from saccade.serving.engine.given import GivenTokens, UnusableTensorError
 from saccade.serving.errors import InvalidRequestError
@@ -25,17 +25,17 @@ class Placeholders:
         self._family = family
         self._given = given
 
-    def num_visual_tokens(self, width: int, height: int) -> int:
+    def picture(self, width: int, height: int) -> VisualLayout:
         """Of a picture of this size in pixels. Raises `UnsupportedSizeError`."""
-        return self._family.picture(width, height).num_tokens
+        return self._family.picture(width, height)
 
     @property
     def takes_video(self) -> bool:
         return self._family.support.video
 
-    def num_clip_tokens(self, width: int, height: int, num_frames: int, frames_per_s: float) -> int:
+    def clip(self, width: int, height: int, num_frames: int, frames_per_s: float) -> VisualLayout:
         """Of a clip of which so many frames are taken. Raises `UnsupportedSizeError`."""
-        return self._family.clip(width, height, num_frames, frames_per_s).num_tokens
+        return self._family.clip(width, height, num_frames, frames_per_s)
 
     def part(self, kind: MediaKind, num_visual_tokens: int) -> dict[str, Any]:
         """The message part for a picture or clip of this many visual tokens."""

@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 from saccade.scheduler.placement import NoInstanceError, Placement, place
 from saccade.scheduler.requests import RequestShape
 from saccade.serving.errors import InternalError, InvalidRequestError, OverloadedError
-from saccade.serving.gateway.context import RequestContext
+from saccade.serving.gateway.context import Reference, RequestContext
 from saccade.serving.gateway.handover import Handover
 from saccade.serving.gateway.instances import (
     Instance,
@@ -75,15 +75,18 @@ class Dispatcher:
             OverloadedError: no instance serves a stage that is needed.
             InternalError: an instance failed.
         """
-        try:
+        with _as_answers(context):
             async with aclosing(self._generate(context, answer)) as chunks:
                 async for chunk in chunks:
                     yield chunk
-        except NoInstanceError as error:
-            raise OverloadedError(f"No instance serves {error.role} at the moment.") from error
-        except InstanceError as error:
-            log.warning("request %s: %s", context.key, error)
-            raise InternalError("An instance failed while working on this request.") from error
+
+    async def visual_token_counts(self, context: RequestContext) -> list[int]:
+        """How many tokens each picture of a request became; waits until they are there.
+
+        Raises as `generate` does.
+        """
+        with _as_answers(context):
+            return [one.num_tokens for one in await self._visual.references(context)]
 
     async def _generate(
         self, context: RequestContext, answer: Answer
@@ -111,7 +114,7 @@ class Dispatcher:
         context: RequestContext,
         answer: Answer,
         placement: Placement,
-        references: list[Any],
+        references: list[Reference],
     ) -> AsyncGenerator[GenerateChunk, None]:
         """Prefill and decode on one instance."""
         instance = self.instances[_chosen(placement.decode)]
@@ -137,7 +140,7 @@ class Dispatcher:
         context: RequestContext,
         answer: Answer,
         placement: Placement,
-        references: list[Any],
+        references: list[Reference],
     ) -> AsyncGenerator[GenerateChunk, None]:
         """Prefill here, decode there; prefill again when a hand-over fails before a token."""
         prefill = self.instances[_chosen(placement.prefill)]
@@ -172,7 +175,7 @@ class Dispatcher:
         answer: Answer,
         prefill: Instance,
         decode: Instance,
-        references: list[Any],
+        references: list[Reference],
     ) -> Handover:
         await self._stage(context, prefill, answer.key, references)
         started = self._clock()
@@ -253,7 +256,7 @@ class Dispatcher:
     # Helpers -----------------------------------------------------------------------------------
 
     async def _stage(
-        self, context: RequestContext, instance: Instance, key: str, references: list[Any]
+        self, context: RequestContext, instance: Instance, key: str, references: list[Reference]
     ) -> None:
         if not references:
             return
@@ -266,8 +269,9 @@ class Dispatcher:
             references[:] = await self._visual.again(context)
             await self._stage_once(instance, key, references)
 
-    async def _stage_once(self, instance: Instance, key: str, references: list[Any]) -> None:
-        call = instance.client.stage_visual_tokens(key, references)
+    async def _stage_once(self, instance: Instance, key: str, references: list[Reference]) -> None:
+        tokens = [reference.tokens for reference in references]
+        call = instance.client.stage_visual_tokens(key, tokens)
         await in_time(instance.name, "staging", call, self._stage_timeout_s)
 
     def _request(self, answer: Answer, handover: bytes = b"") -> GenerateRequest:
@@ -291,6 +295,18 @@ class Dispatcher:
         """Wait until every release that was begun is done."""
         while self._background:
             await asyncio.wait(set(self._background))
+
+
+@contextlib.contextmanager
+def _as_answers(context: RequestContext) -> Iterator[None]:
+    """What instances raise, as clients are told."""
+    try:
+        yield
+    except NoInstanceError as error:
+        raise OverloadedError(f"No instance serves {error.role} at the moment.") from error
+    except InstanceError as error:
+        log.warning("request %s: %s", context.key, error)
+        raise InternalError("An instance failed while working on this request.") from error
 
 
 class _HandoverFailedError(Exception):

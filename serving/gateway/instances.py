@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, Awaitable, Iterator, Mapping, Sequen
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from saccade.scheduler.cluster import InstanceState, Role, StageLoad
 from saccade.scheduler.cost_model import UNIT
@@ -15,6 +15,10 @@ from saccade.serving.caches.keys import PictureId
 from saccade.serving.caches.stats import Source
 from saccade.serving.media.load import Encodable
 from saccade.serving.transport.instance_pb2 import GenerateChunk, GenerateRequest, Prompt
+
+if TYPE_CHECKING:
+    from saccade.encoders.pruning.stage import Report
+    from saccade.serving.instance.pruning import PruningOrder
 
 T = TypeVar("T")
 _NOBODY: Final[Mapping[str, str]] = MappingProxyType({})
@@ -26,6 +30,7 @@ class Encoded:
 
     reference: Any
     num_visual_tokens: int
+    """After pruning."""
     preprocess_ms: float
     """0 for a stage that did not run."""
     encode_ms: float
@@ -35,12 +40,17 @@ class Encoded:
     """What making them took, without queues."""
     saved_ms: float = 0.0
     """What a cache has spared."""
+    prune_ms: float = 0.0
+    reports: "Sequence[Report]" = ()
+    """What pruning did."""
 
 
 class InstanceClient(Protocol):
     """Calls to one instance. All raise `InstanceError` when the instance fails."""
 
-    async def encode(self, picture: Encodable, identity: PictureId | None) -> Encoded:
+    async def encode(
+        self, picture: Encodable, identity: PictureId | None, pruning: "PruningOrder | None"
+    ) -> Encoded:
         """Visual tokens of a picture; without an identity, no cache is asked."""
         ...
 

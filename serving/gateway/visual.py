@@ -9,7 +9,6 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any
 
 from saccade.scheduler.placement import place
 from saccade.scheduler.requests import RequestShape, VisualItem
@@ -20,7 +19,7 @@ from saccade.serving.caches.memory import MemoryTier
 from saccade.serving.caches.stats import Source, Tier, TierStats
 from saccade.serving.config.visual_cache import VisualCacheConfig
 from saccade.serving.errors import InvalidRequestError
-from saccade.serving.gateway.context import PendingPicture, RequestContext
+from saccade.serving.gateway.context import PendingPicture, Reference, RequestContext
 from saccade.serving.gateway.instances import Encoded, InstanceError, Instances, in_time
 from saccade.serving.gateway.metrics import GatewayMetrics
 from saccade.serving.gateway.visual_metrics import GATEWAY
@@ -56,7 +55,7 @@ class VisualTokenSource:
         self._holders: OrderedDict[str, str] = OrderedDict()
         metrics.visual_cache.watch_gateway(self.stats)
 
-    async def references(self, context: RequestContext) -> list[Any]:
+    async def references(self, context: RequestContext) -> list[Reference]:
         """In the order of the pictures; found or encoded once a request."""
         if not context.pictures:
             return []
@@ -65,7 +64,7 @@ class VisualTokenSource:
         # The request's other answers go on when one is cancelled; the guard ends the task.
         return await asyncio.shield(context.encoded)
 
-    async def again(self, context: RequestContext) -> list[Any]:
+    async def again(self, context: RequestContext) -> list[Reference]:
         """New references, when what one of the old ones stood for exists no more."""
         for pending in context.pictures:
             self._shared.remove(self._key(context, pending))
@@ -86,7 +85,7 @@ class VisualTokenSource:
     def stats(self) -> dict[Tier, TierStats]:
         return {"shared": self._shared.stats()} if self._enabled else {}
 
-    async def _all(self, context: RequestContext) -> list[Any]:
+    async def _all(self, context: RequestContext) -> list[Reference]:
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [
@@ -96,23 +95,23 @@ class VisualTokenSource:
         except* Exception as failures:
             first = failures.exceptions[0]
         else:
-            return [task.result() for task in tasks]
+            context.kept = [task.result() for task in tasks]
+            return context.kept
         raise first
 
-    async def _reference(self, context: RequestContext, pending: PendingPicture) -> Any:
+    async def _reference(self, context: RequestContext, pending: PendingPicture) -> Reference:
         if isinstance(pending.picture, Embeds):
             # They came with the request: there is nothing to encode, and no reference.
             self._metrics.visual_tokens.labels("kept").inc(pending.num_visual_tokens)
-            return pending.given
+            return Reference(pending.given, pending.num_visual_tokens)
         if not self._enabled or context.pinned is not None:
             name, encoded = await self._encode(context, pending, None)
-            return self._recorded(context, name, encoded, encoded.source)
+            return self._recorded(context, pending, name, encoded, encoded.source)
         key = self._key(context, pending)
         if held := self._shared.get(key):
             self._metrics.visual_cache.count("shared", held[0].cost_ms)
             context.record("encode", GATEWAY, 0.0, "shared")
-            self._count_tokens(held[0])
-            return held[0].reference
+            return self._counted(pending, held[0])
         started = self._clock()
         try:
             (name, encoded), joined = await self._flights.run(
@@ -124,11 +123,10 @@ class VisualTokenSource:
             raise InvalidRequestError(error.message, param=param, code=error.code) from error
         if not joined:
             self._metrics.visual_cache.count(encoded.source, encoded.saved_ms)
-            return self._recorded(context, name, encoded, encoded.source)
+            return self._recorded(context, pending, name, encoded, encoded.source)
         self._metrics.visual_cache.count("joined", 0.0)
         context.record("encode", name, (self._clock() - started) * 1e3, "joined")
-        self._count_tokens(encoded)
-        return encoded.reference
+        return self._counted(pending, encoded)
 
     async def _encode_and_keep(
         self, context: RequestContext, pending: PendingPicture, key: str
@@ -147,14 +145,14 @@ class VisualTokenSource:
         name = self._placed(context, pending)
         instance = self._instances[name]
         with instance.working("encode"):
-            call = instance.client.encode(pending.picture, picture)
+            order = None if pending.pruning is None else pending.pruning.order
+            call = instance.client.encode(pending.picture, picture, order)
             encoded = await in_time(name, "encode", call, self._stage_timeout_s)
-        if encoded.num_visual_tokens != pending.num_visual_tokens:
-            # The prompt has room for exactly the number that was counted from the header.
+        if not _as_planned(encoded.num_visual_tokens, pending):
             raise InstanceError(
                 name,
                 f"{encoded.num_visual_tokens} visual tokens for {pending.picture.param}, "
-                f"{pending.num_visual_tokens} expected",
+                f"{pending.num_reserved} expected",
             )
         return name, encoded
 
@@ -162,7 +160,7 @@ class VisualTokenSource:
         """Where the picture was encoded before, or wherever the queue is shortest."""
         if context.pinned and context.pinned.encode:
             return _chosen(*context.pinned.encode)
-        key = self._key(context, pending)
+        key = self._unpruned_key(context, pending)
         shape = RequestShape(
             context.key,
             "image",
@@ -193,8 +191,13 @@ class VisualTokenSource:
             self._holders.popitem(last=False)
 
     def _recorded(
-        self, context: RequestContext, name: str, encoded: Encoded, source: Source
-    ) -> Any:
+        self,
+        context: RequestContext,
+        pending: PendingPicture,
+        name: str,
+        encoded: Encoded,
+        source: Source,
+    ) -> Reference:
         seconds = self._metrics.stage_seconds
         if encoded.preprocess_ms:
             context.record("preprocess", name, encoded.preprocess_ms)
@@ -204,20 +207,41 @@ class VisualTokenSource:
             seconds.labels("encode").observe(encoded.encode_ms / 1e3)
         else:
             context.record("encode", name, encoded.encode_ms, source)
-        self._count_tokens(encoded)
-        return encoded.reference
+        if encoded.reports:
+            context.record("prune", name, encoded.prune_ms)
+            seconds.labels("prune").observe(encoded.prune_ms / 1e3)
+        return self._counted(pending, encoded)
 
-    def _count_tokens(self, encoded: Encoded) -> None:
-        for stage in ("in", "kept"):
-            self._metrics.visual_tokens.labels(stage).inc(encoded.num_visual_tokens)
+    def _counted(self, pending: PendingPicture, encoded: Encoded) -> Reference:
+        self._metrics.visual_tokens.labels("in").inc(pending.num_visual_tokens)
+        self._metrics.visual_tokens.labels("kept").inc(encoded.num_visual_tokens)
+        return Reference(encoded.reference, encoded.num_visual_tokens, encoded.reports)
 
     def _key(self, context: RequestContext, pending: PendingPicture) -> str:
+        """Of the tokens that are kept."""
+        return visual_key(
+            tenant=context.tenant,
+            model=self._model,
+            content_hash=pending.picture.content_hash,
+            num_visual_tokens=pending.num_reserved,
+            pruning=pending.pruning_key,
+        )
+
+    def _unpruned_key(self, context: RequestContext, pending: PendingPicture) -> str:
+        """Of what an encode instance keeps."""
         return visual_key(
             tenant=context.tenant,
             model=self._model,
             content_hash=pending.picture.content_hash,
             num_visual_tokens=pending.num_visual_tokens,
         )
+
+
+def _as_planned(num_tokens: int, pending: PendingPicture) -> bool:
+    """The prompt has room for exactly the number that was counted, or at most for it."""
+    if pending.pruning is None or pending.pruning.is_exact:
+        return num_tokens == pending.num_reserved
+    return 0 < num_tokens <= pending.num_reserved
 
 
 def _chosen(name: str | None) -> str:

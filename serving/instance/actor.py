@@ -21,7 +21,9 @@ from saccade.serving.media.sampling import ClipHeader
 
 if TYPE_CHECKING:
     from saccade.encoders.base import VisualTokens
+    from saccade.encoders.pruning.stage import Report
     from saccade.serving.instance.cached import Delivered
+    from saccade.serving.instance.pruning import PruningOrder
 
 LOG_LINES_IN_ERRORS = 12
 # An engine ends within moments; a prefill that is still held keeps it from that.
@@ -78,6 +80,8 @@ class EncodeReport:
     source: Source
     cost_ms: float
     saved_ms: float
+    prune_ms: float
+    pruning: "tuple[Report, ...]"
 
 
 class InstanceStartError(Exception):
@@ -92,6 +96,7 @@ class InstanceActor:
         self._spec = spec
         self._phase = "importing libraries"
         self._encode: Any = None
+        self._prune: Any = None
         self._runtime: Any = None
         self._server: Any = None
         self._staged: Any = None
@@ -125,16 +130,20 @@ class InstanceActor:
         )
 
     async def encode(
-        self, picture: PictureId | None, data: bytes
+        self, picture: PictureId | None, pruning: "PruningOrder | None", data: bytes
     ) -> "tuple[VisualTokens, EncodeReport]":
         """Visual tokens of one picture, and how they came about; without an id uncached."""
-        return _with_report(await self._encode.encode(data, picture))
+        return await self._pruned(await self._encode.encode(data, picture), pruning)
 
     async def encode_clip(
-        self, picture: PictureId | None, header: ClipHeader, *files: bytes
+        self,
+        picture: PictureId | None,
+        pruning: "PruningOrder | None",
+        header: ClipHeader,
+        *files: bytes,
     ) -> "tuple[VisualTokens, EncodeReport]":
         """The same of a clip: one video file, or its frames as pictures."""
-        return _with_report(await self._encode.encode_clip(files, header, picture))
+        return await self._pruned(await self._encode.encode_clip(files, header, picture), pruning)
 
     async def clear_visual_cache(self, owner: str | None) -> int:
         """Forget what is kept, or what is one owner's; returns how many entries that were."""
@@ -164,39 +173,28 @@ class InstanceActor:
             await self._server.stop(grace=0)
         if self._encode is not None:
             self._encode.close()
+            self._prune.close()
         if self._runtime is not None:
             await asyncio.to_thread(self._runtime.shutdown, ENGINE_STOP_TIMEOUT_S)
         await asyncio.to_thread(_remove_semaphores)
 
     async def _start_encoder(self) -> None:
-        from saccade.encoders.registry import ENCODERS
-        from saccade.serving.instance.cached import CachedEncodeStage
-        from saccade.serving.instance.encoding import EncodeStage
+        from saccade.serving.instance import assembly
 
         settings = self._spec.settings
         self._phase = "loading vision tower"
-        path = settings.model.path
-        dtype: str = settings.model.dtype
-        if dtype == "auto":
-            dtype = await asyncio.to_thread(_checkpoint_dtype, path)
-        encoder = await asyncio.to_thread(
-            ENCODERS.load_encoder, path, device=self._spec.device, dtype=dtype
-        )
-        stage = EncodeStage(
-            encoder,
-            threads=self._spec.threads,
-            max_patches=settings.engine.max_encode_patches,
-            max_pixels=settings.media.max_pixels,
-        )
-        if not settings.visual_cache.enabled:
-            self._encode = CachedEncodeStage(stage, None, "")
-            return
-        from saccade.encoders.revision import encoder_revision
-        from saccade.serving.caches.visual import VisualTokenCache
+        encoder = await asyncio.to_thread(assembly.load_encoder, settings, self._spec.device)
+        self._prune = await asyncio.to_thread(assembly.prune_stage, settings)
+        cache = await asyncio.to_thread(assembly.token_cache, settings, self._spec.name)
+        self._encode = assembly.encode_stage(encoder, cache, settings, self._spec.threads)
 
-        revision = await asyncio.to_thread(encoder_revision, path, encoder.family, dtype)
-        cache = await asyncio.to_thread(VisualTokenCache, settings.visual_cache, self._spec.name)
-        self._encode = CachedEncodeStage(stage, cache, revision)
+    async def _pruned(
+        self, done: "Delivered", order: "PruningOrder | None"
+    ) -> "tuple[VisualTokens, EncodeReport]":
+        if order is None:
+            return done.features.tokens, _report(done, done.features.tokens)
+        pruned = await self._prune.prune(done.features, order)
+        return pruned.tokens, _report(done, pruned.tokens, pruned.ms, pruned.reports)
 
     async def _load(self, load: Awaitable[Any]) -> None:
         self._runtime = await load
@@ -220,19 +218,25 @@ class InstanceActor:
         return address
 
 
-def _with_report(done: "Delivered") -> "tuple[VisualTokens, EncodeReport]":
-    from saccade.serving.caches.tokens import num_bytes
+def _report(
+    done: "Delivered",
+    tokens: "VisualTokens",
+    prune_ms: float = 0.0,
+    pruning: "tuple[Report, ...]" = (),
+) -> EncodeReport:
+    from saccade.serving.caches.tokens import num_token_bytes
 
-    report = EncodeReport(
-        len(done.visual_tokens.embeddings),
-        num_bytes(done.visual_tokens),
+    return EncodeReport(
+        len(tokens.embeddings),
+        num_token_bytes(tokens),
         done.preprocess_ms,
         done.encode_ms,
         done.source,
         done.cost_ms,
         done.saved_ms,
+        prune_ms,
+        pruning,
     )
-    return done.visual_tokens, report
 
 
 def _remove_semaphores() -> None:
@@ -245,13 +249,6 @@ def _import_runtime() -> Any:
     from saccade.serving.engine import runtime
 
     return runtime
-
-
-def _checkpoint_dtype(path: Path) -> str:
-    from saccade.encoders.checkpoint import CheckpointFiles
-    from saccade.encoders.memory import serving_dtype
-
-    return serving_dtype(CheckpointFiles.read(path))
 
 
 def _free_port(host: str) -> int:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from saccade.encoders.base import Prepared, VisualTokens
+from saccade.encoders.base import Prepared, VisualFeatures
 from saccade.serving.caches.flight import SingleFlight
 from saccade.serving.caches.keys import PictureId, bytes_key, pixels_key
 from saccade.serving.caches.stats import Source, Tier, TierStats
@@ -15,9 +15,9 @@ from saccade.serving.media.sampling import ClipHeader
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """Visual tokens of one request's picture, and what they took this time."""
+    """Features of one request's picture, unpruned, and what they took this time."""
 
-    visual_tokens: VisualTokens
+    features: VisualFeatures
     source: Source
     preprocess_ms: float
     encode_ms: float
@@ -44,7 +44,7 @@ class CachedEncodeStage:
         self._by_pixels: SingleFlight[EncodedPicture] = SingleFlight()
 
     async def encode(self, data: bytes, picture: PictureId | None) -> Delivered:
-        """Visual tokens of one picture; one without an id is encoded, and not kept.
+        """Features of one picture; one without an id is encoded, and not kept.
 
         Raises:
             InvalidRequestError: the pixels cannot be decoded.
@@ -107,7 +107,7 @@ class CachedEncodeStage:
             return _joined(_made(encoded), preprocess_ms)
         cache.put(
             key,
-            encoded.visual_tokens,
+            encoded.features,
             owner=work.owner,
             alias=work.alias,
             cost_ms=encoded.compute_ms,
@@ -128,7 +128,7 @@ class _Work:
 
 def _made(encoded: EncodedPicture) -> Delivered:
     return Delivered(
-        encoded.visual_tokens,
+        encoded.features,
         "encoded",
         encoded.preprocess_ms,
         encoded.encode_ms,
@@ -141,4 +141,4 @@ def _joined(delivered: Delivered, preprocess_ms: float) -> Delivered:
 
 
 def _found(found: Found, preprocess_ms: float) -> Delivered:
-    return Delivered(found.visual_tokens, found.tier, preprocess_ms, 0.0, found.cost_ms)
+    return Delivered(found.features, found.tier, preprocess_ms, 0.0, found.cost_ms)

@@ -1,4 +1,4 @@
-"""Stages preprocess and encode of an instance: pictures in, visual tokens out."""
+"""Stages preprocess and encode of an instance: pictures in, visual tokens and what is seen out."""
 
 import asyncio
 import functools
@@ -8,7 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from saccade.encoders.base import Prepared, VisionEncoder, VisualTokens
+from saccade.encoders.base import Prepared, VisualFeatures
+from saccade.encoders.features import FeatureEncoder
 from saccade.serving.instance.batching import BatchQueue
 from saccade.serving.media.clip_decode import decode_clip, decode_frames
 from saccade.serving.media.decode import decode
@@ -19,9 +20,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class EncodedPicture:
-    """Visual tokens on the CPU, and the time that each stage took, its queue included."""
+    """Features on the CPU, and the time that each stage took, its queue included."""
 
-    visual_tokens: VisualTokens
+    features: VisualFeatures
     preprocess_ms: float
     encode_ms: float
     compute_ms: float
@@ -37,7 +38,7 @@ class _Timed(Generic[T]):
 @dataclass(slots=True, eq=False)
 class _Waiting:
     prepared: Prepared
-    result: "asyncio.Future[_Timed[VisualTokens]]" = field(default_factory=asyncio.Future)
+    result: "asyncio.Future[_Timed[VisualFeatures]]" = field(default_factory=asyncio.Future)
 
 
 class EncodeStage:
@@ -47,7 +48,7 @@ class EncodeStage:
     """
 
     def __init__(
-        self, encoder: VisionEncoder, *, threads: int, max_patches: int, max_pixels: int
+        self, encoder: FeatureEncoder, *, threads: int, max_patches: int, max_pixels: int
     ) -> None:
         self._encoder = encoder
         self._max_pixels = max_pixels
@@ -77,7 +78,7 @@ class EncodeStage:
         prepared, preprocess_ms, compute_ms = await self.prepare(preprocess)
         encoded = await self.encode_prepared(prepared)
         return EncodedPicture(
-            encoded.visual_tokens,
+            encoded.features,
             preprocess_ms,
             encoded.encode_ms,
             compute_ms + encoded.compute_ms,
@@ -115,8 +116,8 @@ class EncodeStage:
             frames = decode_frames(files, self._max_pixels)
         return self._encoder.preprocess_clip(frames, header.frames_per_s)
 
-    def _encode(self, prepared: list[Prepared]) -> list[VisualTokens]:
-        return [tokens.on_cpu() for tokens in self._encoder.encode(prepared)]
+    def _encode(self, prepared: list[Prepared]) -> list[VisualFeatures]:
+        return [features.on_cpu() for features in self._encoder.encode(prepared)]
 
     async def _encode_batches(self) -> None:
         while True:

@@ -194,9 +194,9 @@ def rendered(renderer: Any, checkpoint: Path, case: Case) -> Any:
 
 def _part(placeholders: Any, part: dict[str, Any]) -> dict[str, Any]:
     if part["type"] == "image":
-        count = placeholders.num_visual_tokens(*part["size"])
+        count = placeholders.picture(*part["size"]).num_tokens
     elif part["type"] == "video":
-        count = placeholders.num_clip_tokens(*part["size"], part["frames"], part["fps"])
+        count = placeholders.clip(*part["size"], part["frames"], part["fps"]).num_tokens
     else:
         return part
     count = math.ceil(count / part.get("keep_every", 1))

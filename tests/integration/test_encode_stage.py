@@ -11,6 +11,7 @@ import pytest_asyncio
 import torch
 from PIL import Image
 
+from saccade.encoders.features import FeatureEncoder
 from saccade.encoders.registry import ENCODERS
 from saccade.serving.config.media import MediaConfig
 from saccade.serving.errors import InvalidRequestError
@@ -35,7 +36,8 @@ def png(image: Image.Image) -> bytes:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def stage(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[EncodeStage]:
     encoder = ENCODERS.load_encoder(QWEN2_5_VL.build(tmp_path_factory.mktemp("stage") / "qwen"))
-    stage = EncodeStage(encoder, threads=1, max_patches=4096, max_pixels=10**6)
+    features = FeatureEncoder(encoder, watched=True)
+    stage = EncodeStage(features, threads=1, max_patches=4096, max_pixels=10**6)
     yield stage
     stage.close()
 
@@ -46,7 +48,7 @@ async def test_what_comes_at_once_is_encoded_as_alone(stage: EncodeStage) -> Non
     together = await asyncio.gather(*(stage.encode(data) for data in pictures))
     for one, other in zip(alone, together, strict=True):
         torch.testing.assert_close(
-            one.visual_tokens.embeddings, other.visual_tokens.embeddings, atol=1e-4, rtol=1e-4
+            one.features.tokens.embeddings, other.features.tokens.embeddings, atol=1e-4, rtol=1e-4
         )
 
 
@@ -57,14 +59,14 @@ async def test_a_video_file_and_a_picture_share_a_batch(stage: EncodeStage) -> N
         stage.encode_clip([data], header), stage.encode(png(drawn(1, SIZES[0])))
     )
     # Two steps in time for four frames, of 3 x 4 cells of 28 pixels.
-    assert len(clip.visual_tokens.embeddings) == 2 * 3 * 4
+    assert len(clip.features.tokens.embeddings) == 2 * 3 * 4
 
 
 async def test_frames_as_pictures_make_the_clip_that_they_are(stage: EncodeStage) -> None:
     frames = [png(drawn(seed, (112, 84))) for seed in range(3)]
     header = ClipHeader(112, 84, duration_s=1.5, num_frames=3, is_file=False)
     clip = await stage.encode_clip(frames, header)
-    positions = clip.visual_tokens.positions
+    positions = clip.features.tokens.positions
     assert positions is not None
     # Two seconds of distance between two pairs of frames, at two positions a second.
     assert sorted(set(positions[:, 0].tolist())) == [0, 2]
@@ -77,7 +79,7 @@ async def test_what_cannot_be_decoded_is_the_clients_error(stage: EncodeStage) -
 
 
 async def test_visual_tokens_survive_the_way_to_another_process(stage: EncodeStage) -> None:
-    tokens = (await stage.encode(png(drawn(1, SIZES[0])))).visual_tokens
+    tokens = (await stage.encode(png(drawn(1, SIZES[0])))).features.tokens
     same = pickle.loads(pickle.dumps(tokens))
     assert torch.equal(same.embeddings, tokens.embeddings)
     assert same.positions is not None

@@ -7,7 +7,10 @@ from typing import Any, cast
 
 from prometheus_client import CollectorRegistry
 
-from saccade.encoders.base import VisualTokens
+from saccade.encoders.base import Block, VisualLayout, VisualTokens
+from saccade.encoders.pruning.registry import PruningRegistry
+from saccade.encoders.published import published
+from saccade.encoders.registry import ENCODERS
 from saccade.serving.api.admission import Admission
 from saccade.serving.api.asgi import Receive, Scope, Send, send_json
 from saccade.serving.api.edge import Edge, Endpoint
@@ -16,6 +19,7 @@ from saccade.serving.api.in_flight import BytesInFlight
 from saccade.serving.api.tenants import Tenants
 from saccade.serving.gateway.context import RequestContext, current_request
 from saccade.serving.gateway.metrics import GatewayMetrics
+from saccade.serving.gateway.pruning import PruningPolicy
 from saccade.serving.media.fetch import ByteBudget, MediaFetcher
 from tests.unit.api.exchange import Exchange
 from tests.unit.api.rewriting import KEEP_ALIVE, chunk
@@ -109,11 +113,13 @@ class FakeFetcher:
 class FakePlaceholders:
     takes_video = False
 
-    def num_visual_tokens(self, width: int, height: int) -> int:
-        return width * height
+    def picture(self, width: int, height: int) -> VisualLayout:
+        return VisualLayout(width * height, blocks=(Block(height, width),))
 
-    def num_clip_tokens(self, width: int, height: int, num_frames: int, frames_per_s: float) -> int:
-        return width * height * num_frames
+    def clip(self, width: int, height: int, num_frames: int, frames_per_s: float) -> VisualLayout:
+        return VisualLayout(
+            width * height * num_frames, blocks=(Block(height, width),) * num_frames
+        )
 
     def part(self, kind: str, num_visual_tokens: int) -> dict[str, Any]:
         key = f"{kind}_embeds"
@@ -140,13 +146,14 @@ class Server:
         ready: bool = True,
         instances: dict[str, Any] | None = None,
         media: dict[str, Any] | None = None,
+        pruning: dict[str, Any] | None = None,
         **api: Any,
     ) -> None:
         self.inner = inner or Inner()
         self.fetcher = FakeFetcher()
         self.metrics = GatewayMetrics(CollectorRegistry())
         more = {"instances": instances} if instances else {}
-        settings = some_settings(api=api, media=media or {}, **more)
+        settings = some_settings(api=api, media=media or {}, pruning=pruning or {}, **more)
         self.admission = Admission(settings.api, self.metrics)
         self.ready = ready
         guard = Guard(
@@ -156,6 +163,12 @@ class Server:
             admission=self.admission,
             fetcher=cast(MediaFetcher, self.fetcher),
             placeholders=placeholders,
+            pruning=PruningPolicy(
+                settings.pruning,
+                ENCODERS.family_of(published()["llava-hf/llava-1.5-7b-hf"].files, "llava"),
+                PruningRegistry(),
+                lambda: (self.admission.queued, self.admission.running),
+            ),
             metrics=self.metrics,
             in_flight=BytesInFlight(settings.api.max_bytes_in_flight, self.metrics.bytes_in_flight),
             is_ready=lambda: self.ready,

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from saccade.encoders.base import UnsupportedSizeError
+from saccade.encoders.base import UnsupportedSizeError, VisualLayout
 from saccade.scheduler.placement import Placement
 from saccade.serving.gateway.context import pinned_placement
 from tests.unit.api.exchange import Exchange
@@ -244,7 +244,7 @@ async def test_frames_of_different_sizes_are_no_clip() -> None:
 
 async def test_a_size_that_the_model_cannot_take_is_the_clients_error() -> None:
     class Narrow(FakePlaceholders):
-        def num_visual_tokens(self, width: int, height: int) -> int:
+        def picture(self, width: int, height: int) -> VisualLayout:
             raise UnsupportedSizeError("too narrow")
 
     exchange = await Server(placeholders=Narrow()).send(about("http://a/12x8"))

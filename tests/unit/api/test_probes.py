@@ -16,7 +16,13 @@ def test_all_stages_and_a_warm_up_make_it_ready() -> None:
         "ready": True,
         "draining": False,
         "warm": True,
-        "stages": {"preprocess": True, "encode": True, "prefill": True, "decode": True},
+        "stages": {
+            "preprocess": True,
+            "encode": True,
+            "prune": True,
+            "prefill": True,
+            "decode": True,
+        },
         "instances": {"encode-0": "ready", "prefill-0": "ready", "decode-0": "ready"},
     }
 
@@ -37,7 +43,7 @@ def test_it_is_not_ready_while_it_drains() -> None:
 @pytest.mark.parametrize(
     ("dead", "stages"),
     [
-        ("encode-0", {"preprocess", "encode"}),
+        ("encode-0", {"preprocess", "encode", "prune"}),
         ("prefill-0", {"prefill"}),
         ("decode-0", {"decode"}),
     ],

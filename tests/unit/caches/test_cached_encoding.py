@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from saccade.encoders.base import Family, Prepared, VisionEncoder, VisualLayout, VisualTokens
+from saccade.encoders.features import FeatureEncoder
 from saccade.serving.caches.disk import BLOCK_BYTES
 from saccade.serving.caches.keys import PictureId, bytes_key
 from saccade.serving.caches.visual import VisualTokenCache
@@ -21,7 +22,7 @@ from saccade.serving.errors import InvalidRequestError
 from saccade.serving.instance.cached import CachedEncodeStage, Delivered
 from saccade.serving.instance.encoding import EncodeStage
 from saccade.serving.media.inspect import content_hash
-from tests.unit.caches.some_tokens import equal
+from tests.unit.caches.some_features import equal
 
 SIDE = 4
 
@@ -36,7 +37,7 @@ class CountingEncoder(VisionEncoder):
 
     @property
     def family(self) -> Family:
-        raise NotImplementedError
+        raise NotImplementedError("nobody watches it")
 
     def preprocess(self, image: Image.Image) -> Prepared:
         self.num_preprocessed += 1
@@ -65,7 +66,8 @@ class System:
     def __init__(self, encoder: CountingEncoder, revision: str = "1", **config: Any) -> None:
         self.encoder = encoder
         self.cache = VisualTokenCache(VisualCacheConfig(**config), "encode-0")
-        stage = EncodeStage(encoder, threads=2, max_patches=1024, max_pixels=10**6)
+        features = FeatureEncoder(encoder, watched=False)
+        stage = EncodeStage(features, threads=2, max_patches=1024, max_pixels=10**6)
         self.stage = CachedEncodeStage(stage, self.cache, revision)
 
     async def ask(self, data: bytes, owner: str = "0" * 32) -> Delivered:
@@ -111,7 +113,7 @@ async def test_a_picture_that_was_seen_is_neither_decoded_nor_encoded(make: Make
     first, second = await system.ask(png()), await system.ask(png())
     assert (first.source, second.source) == ("encoded", "memory")
     assert system.counts == (1, 1)
-    assert equal(first.visual_tokens, second.visual_tokens)
+    assert equal(first.features, second.features)
     assert first.saved_ms == 0 < second.saved_ms == second.cost_ms == first.cost_ms
 
 
@@ -144,7 +146,7 @@ async def test_two_files_of_the_same_pixels_at_once_encode_once(make: Make) -> N
 async def test_other_pixels_are_another_picture(make: Make) -> None:
     system = make()
     red, blue = await system.ask(png("red")), await system.ask(png("blue"))
-    assert not equal(red.visual_tokens, blue.visual_tokens)
+    assert not equal(red.features, blue.features)
     assert system.counts == (2, 2)
 
 
@@ -179,7 +181,7 @@ async def test_the_disk_survives_a_restart_and_spares_the_decoding_too(
     after = await second.ask(png())
     assert after.source == "disk"
     assert second.counts == (0, 0)
-    assert equal(before.visual_tokens, after.visual_tokens)
+    assert equal(before.features, after.features)
     assert after.cost_ms == pytest.approx(before.cost_ms, abs=1e-3)
     assert (await second.ask(png())).source == "memory"
 
@@ -192,7 +194,7 @@ async def test_a_broken_file_is_computed_again_and_kept_again(make: Make, tmp_pa
     path.write_bytes(path.read_bytes()[:-1] + b"\x55")
     after = await system.ask(png())
     assert after.source == "encoded"
-    assert equal(before.visual_tokens, after.visual_tokens)
+    assert equal(before.features, after.features)
     assert system.cache.stats()["disk"].num_corrupted == 1
     await system.cache.settle()
     assert (await system.ask(png())).source == "disk"

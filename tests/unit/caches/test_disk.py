@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from saccade.serving.caches.disk import BLOCK_BYTES, DiskTier, FolderInUseError
 from saccade.serving.caches.eviction import eviction
-from tests.unit.caches.some_tokens import an_entry, equal, name, some_tokens
+from tests.unit.caches.some_features import an_entry, equal, name, some_features
 
 MANY = 100 * BLOCK_BYTES
 
@@ -21,7 +21,7 @@ def a_tier(folder: Path, budget_bytes: int = MANY) -> DiskTier:
 
 
 def keep(tier: DiskTier, key: str, seed: int = 0, *, owner: str = "", num_tokens: int = 6) -> None:
-    tokens = some_tokens(seed, num_tokens)
+    tokens = some_features(seed, num_tokens)
     tier.write(an_entry(key, tokens, owner=owner), name(f"alias of {key}"), tokens)
 
 
@@ -38,7 +38,7 @@ def tier(tmp_path: Path) -> Iterator[DiskTier]:
 
 @pytest.mark.parametrize("positions", [True, False])
 def test_what_is_written_is_read_also_after_a_restart(tmp_path: Path, positions: bool) -> None:
-    tokens = some_tokens(3, positions=positions)
+    tokens = some_features(3, positions=positions)
     first = a_tier(tmp_path)
     first.write(an_entry("a", tokens, cost_ms=12.5, owner="me"), name("alias"), tokens)
     first.close()

@@ -11,21 +11,24 @@ from saccade.serving.caches.keys import (
 
 # Few characters, so that moving one over a boundary between parts is likely.
 texts = st.text("ab\0", max_size=3)
-parts = st.tuples(texts, texts, texts, st.integers(0, 99))
+parts = st.tuples(texts, texts, texts, st.integers(0, 99), texts)
 
 
-def key(tenant: str, model: str, content_hash: str, num_visual_tokens: int) -> str:
+def key(
+    tenant: str, model: str, content_hash: str, num_visual_tokens: int, pruning: str = ""
+) -> str:
     return visual_key(
         tenant=tenant,
         model=model,
         content_hash=content_hash,
         num_visual_tokens=num_visual_tokens,
+        pruning=pruning,
     )
 
 
 @given(parts, parts)
 def test_different_pictures_have_different_keys(
-    one: tuple[str, str, str, int], other: tuple[str, str, str, int]
+    one: tuple[str, str, str, int, str], other: tuple[str, str, str, int, str]
 ) -> None:
     assume(one != other)
     assert key(*one) != key(*other)
@@ -39,7 +42,7 @@ def test_nothing_collides_over_the_boundary_between_two_parts() -> None:
 
 def test_the_same_picture_has_the_same_key_in_every_process() -> None:
     # A key that depends on the process would never hit a cache on another instance.
-    assert key("default", "model", "hash", 64) == "b1ba3a6e97972754500d11aeb36a1d9b"
+    assert key("default", "model", "hash", 64) == "96317d631c5075233802ad30565323a6"
 
 
 @given(texts, texts)

@@ -5,16 +5,17 @@ import torch
 
 from saccade.encoders.base import Prepared, VisualLayout
 from saccade.serving.caches.tokens import UnreadableError, from_bytes, prepared_hash, to_bytes
-from tests.unit.caches.some_tokens import equal, some_tokens
+from tests.unit.caches.some_features import equal, some_features
 
 PIXELS = torch.arange(12, dtype=torch.float32).reshape(1, 3, 4)
 PREPARED = Prepared("image", {"pixel_values": PIXELS, "sizes": torch.tensor([1])}, VisualLayout(6))
 
 
 @pytest.mark.parametrize("positions", [True, False])
-def test_tokens_survive_the_way_to_bytes_and_back(positions: bool) -> None:
-    tokens = some_tokens(1, positions=positions)
-    assert equal(from_bytes(to_bytes(tokens)), tokens)
+@pytest.mark.parametrize("seen", [True, False])
+def test_features_survive_the_way_to_bytes_and_back(positions: bool, seen: bool) -> None:
+    features = some_features(1, positions=positions, seen=seen)
+    assert equal(from_bytes(to_bytes(features)), features)
 
 
 @pytest.mark.parametrize("data", [b"", b"\0" * 8, b"\xff" * 100])

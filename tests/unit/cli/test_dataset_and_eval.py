@@ -39,6 +39,14 @@ def test_a_preview_is_the_same_for_the_same_seed_and_differs_for_another(tmp_pat
         (("eval", "--kinds", "colour,tone"), "there is no kind 'tone'; the kinds are colour,"),
         (("eval", "--dtype", "float8"), "--dtype float8: float32 or bfloat16"),
         (("eval", "--plot", "no-such-folder/plot.png"), "there is no folder no-such-folder"),
+        (("eval", "--pruning", "all"), "--pruning needs --checkpoint"),
+        (("eval", "--relevance", "both"), "--relevance both: auto or language"),
+        (
+            ("eval", "--checkpoint", "x", "--pruning", "best"),
+            "there is no method 'best'",
+        ),
+        (("eval", "--checkpoint", "x", "--pruning", "all", "--keep", "2"), "at most 1"),
+        (("eval", "--checkpoint", "x", "--pruning", "all", "--keep", "some"), "such as 0.5,0.25"),
     ],
 )
 def test_a_wrong_option_is_explained(

@@ -37,6 +37,7 @@ def test_every_family_is_listed_with_what_it_takes() -> None:
     assert all(row["pictures"] for row in rows.values())
     assert {name for name, row in rows.items() if row["video"]} == {"LLaVA-OneVision", "Qwen2.5-VL"}
     assert sorted(name for row in rows.values() for name in row["known"]) == sorted(published())
+    assert all({"cdpruner", "holitom", "uniform"} <= set(row["pruning"]) for row in rows.values())
 
 
 def test_the_list_for_people_names_the_same() -> None:

@@ -25,6 +25,7 @@ from saccade.serving.gateway.instances import (
 )
 from saccade.serving.gateway.metrics import GatewayMetrics
 from saccade.serving.gateway.visual import VisualTokenSource
+from saccade.serving.instance.pruning import PruningOrder
 from saccade.serving.media.inspect import PictureHeader
 from saccade.serving.media.load import Embeds, Encodable, Picture
 from saccade.serving.media.parts import EmbedsPart, PicturePart
@@ -138,12 +139,16 @@ class FakeInstance:
         self.world = world
         self.staged: dict[str, Sequence[Any]] = {}
         self.identities: list[PictureId | None] = []
+        self.orders: list[PruningOrder | None] = []
         self.seen: list[tuple[str, Sequence[Any]]] = []
         """(answer key, visual tokens) of each prefill and generate."""
 
-    async def encode(self, picture: Encodable, identity: PictureId | None) -> Encoded:
+    async def encode(
+        self, picture: Encodable, identity: PictureId | None, pruning: PruningOrder | None
+    ) -> Encoded:
         self._call("encode")
         self.identities.append(identity)
+        self.orders.append(pruning)
         await self.world.step("encoding")
         return Encoded(
             f"tokens of {picture.param}",
@@ -331,4 +336,4 @@ def some_embeds(index: int) -> PendingPicture:
     """A picture that the client has encoded itself."""
     part = EmbedsPart(f"messages[0].content[{index}]", {"image_embeds": ""}, 0, index)
     given = VisualTokens(cast(Any, f"tensor-{index}"), None, NUM_VISUAL_TOKENS)
-    return PendingPicture(Embeds(part, {}, f"hash-{index}"), NUM_VISUAL_TOKENS, given)
+    return PendingPicture(Embeds(part, {}, f"hash-{index}"), NUM_VISUAL_TOKENS, given=given)

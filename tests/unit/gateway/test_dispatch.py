@@ -8,6 +8,7 @@ from saccade.serving.caches.keys import PictureId
 from saccade.serving.errors import InternalError, InvalidRequestError, OverloadedError
 from saccade.serving.gateway.context import RequestContext
 from saccade.serving.gateway.instances import Encoded
+from saccade.serving.instance.pruning import PruningOrder
 from saccade.serving.media.load import Encodable
 from tests.unit.gateway.fakes import (
     NUM_VISUAL_TOKENS,
@@ -159,7 +160,9 @@ async def test_a_wrong_number_of_visual_tokens_is_an_error_before_any_llm_is_bot
 
 async def test_a_picture_that_cannot_be_decoded_is_the_clients_error() -> None:
     class Refusing(FakeInstance):
-        async def encode(self, picture: Encodable, identity: PictureId | None) -> Encoded:
+        async def encode(
+            self, picture: Encodable, identity: PictureId | None, pruning: PruningOrder | None
+        ) -> Encoded:
             raise InvalidRequestError("broken", param=picture.param)
 
     cluster = Cluster()

@@ -5,13 +5,15 @@ from dataclasses import replace
 
 import pytest
 
+from saccade.encoders.base import VisualLayout
 from saccade.scheduler.cluster import Role
 from saccade.scheduler.placement import Placement
 from saccade.serving.caches.keys import PictureId, bytes_key, cache_salt
 from saccade.serving.config.visual_cache import VisualCacheConfig
-from saccade.serving.errors import InvalidRequestError
-from saccade.serving.gateway.context import RequestContext
+from saccade.serving.errors import InternalError, InvalidRequestError
+from saccade.serving.gateway.context import PlannedPruning, RequestContext
 from saccade.serving.gateway.instances import Encoded
+from saccade.serving.instance.pruning import PruningOrder
 from saccade.serving.media.load import Encodable
 from tests.unit.gateway.fakes import (
     NUM_BYTES,
@@ -139,8 +141,10 @@ async def test_after_a_restart_who_has_a_picture_on_its_disk_is_asked() -> None:
 
 async def test_a_hit_of_an_instance_is_counted_as_that() -> None:
     class Remembering(FakeInstance):
-        async def encode(self, picture: Encodable, identity: PictureId | None) -> Encoded:
-            encoded = await super().encode(picture, identity)
+        async def encode(
+            self, picture: Encodable, identity: PictureId | None, pruning: PruningOrder | None
+        ) -> Encoded:
+            encoded = await super().encode(picture, identity, pruning)
             return replace(encoded, source="disk", preprocess_ms=0.0, encode_ms=0.0, saved_ms=4.0)
 
     cluster, context = Cluster(visual_cache=ON), a_request(num_pictures=1)
@@ -155,8 +159,10 @@ async def test_a_hit_of_an_instance_is_counted_as_that() -> None:
 
 async def test_an_error_names_the_place_in_the_request_of_each_who_waited() -> None:
     class Refusing(FakeInstance):
-        async def encode(self, picture: Encodable, identity: PictureId | None) -> Encoded:
-            await super().encode(picture, identity)
+        async def encode(
+            self, picture: Encodable, identity: PictureId | None, pruning: PruningOrder | None
+        ) -> Encoded:
+            await super().encode(picture, identity, pruning)
             raise InvalidRequestError("broken", param=picture.param, code="invalid_image")
 
     cluster = Cluster(visual_cache=ON)
@@ -207,3 +213,47 @@ async def test_clearing_one_tenant_leaves_the_other() -> None:
     assert hits(cluster) == 1
     await cluster.answer(a_request(1, tenant="a"))
     assert cluster.metric("visual_cache_misses_total") == 3
+
+
+def pruned(context: RequestContext, key: str, num_tokens: int, *, is_exact: bool = True) -> None:
+    """Let a request's pictures be pruned."""
+    order = PruningOrder("[]", None, VisualLayout(NUM_VISUAL_TOKENS))
+    planned = PlannedPruning(order, num_tokens, is_exact, key)
+    context.pictures = tuple(replace(one, pruning=planned) for one in context.pictures)
+
+
+async def test_tokens_that_were_chosen_otherwise_are_not_taken_for_each_other() -> None:
+    cluster = Cluster(visual_cache=ON, script=Script(num_visual_tokens=5))
+    for key in ("one question", "another", "one question"):
+        context = a_request(num_pictures=1)
+        pruned(context, key, 5)
+        await cluster.answer(context)
+        assert context.num_visual_tokens_kept == 5
+    assert cluster.world.count("encode") == 2
+    assert cluster.metric("visual_tokens_total", stage="in") == 3 * NUM_VISUAL_TOKENS
+    assert cluster.metric("visual_tokens_total", stage="kept") == 15
+
+
+async def test_another_question_goes_to_the_instance_that_has_the_picture() -> None:
+    cluster = Cluster(THREE_ENCODERS, visual_cache=ON, script=Script(num_visual_tokens=5))
+    for key in "abcdef":
+        context = a_request(num_pictures=1)
+        pruned(context, key, 5)
+        await cluster.answer(context)
+    assert cluster.world.count("encode", "encode-0") == 6
+
+
+@pytest.mark.parametrize(
+    ("num_tokens", "is_exact", "fails"),
+    [(5, True, False), (6, True, True), (6, False, False), (4, False, True)],
+)
+async def test_what_is_left_must_be_what_was_planned_or_within_its_bound(
+    num_tokens: int, is_exact: bool, fails: bool
+) -> None:
+    cluster, context = Cluster(script=Script(num_visual_tokens=5)), a_request(num_pictures=1)
+    pruned(context, "key", num_tokens, is_exact=is_exact)
+    if fails:
+        with pytest.raises(InternalError):
+            await cluster.answer(context)
+    else:
+        assert tokens(await cluster.answer(context)) == list(TOKENS)

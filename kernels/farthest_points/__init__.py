@@ -1,0 +1,1 @@
+"""Greedy choice of tokens that are far from each other: max-min diversity."""

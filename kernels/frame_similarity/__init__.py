@@ -1,0 +1,1 @@
+"""How much each place of a clip changes from one frame to the next."""

@@ -1,0 +1,1 @@
+"""Each kept token takes in the tokens that it stands for."""
