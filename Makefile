@@ -14,7 +14,7 @@ STAMP := .venv/.setup
 PROTO := serving/transport/instance.proto
 SHIM  := $(wildcard tools/torchvision_cpu/*.py)
 
-.PHONY: help setup serve test test-fast lint format types lock wheel clean bench-loadtest-agreement bench-cpu-comparison results-simulation
+.PHONY: help setup serve test test-fast lint format types lock wheel clean bench-loadtest-agreement bench-cpu-comparison results-simulation results-pruning
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-26s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,11 @@ types: setup ## check types (the first time takes a minute: vLLM is read too)
 
 results-simulation: setup ## simulate the paper's comparisons into docs/results/simulation.md (20 core-minutes; ARGS=--jobs=8)
 	@$(BIN)/saccade simulate --report docs/results/simulation.md $(ARGS)
+
+results-pruning: setup ## accuracy against visual tokens kept, into docs/results/pruning.md (10 core-minutes)
+	@$(BIN)/saccade eval --checkpoint models/saccade-tiny --pruning all --keep 0.5,0.25,0.11,0.05 \
+	    --kinds colour,shape,count,existence,position,comparison,size,label --plot docs/results/pruning.png \
+	    --markdown docs/results/pruning.md --json docs/results/pruning.json $(ARGS)
 
 lock: setup ## make cpu.lock again after a change of dependencies (ARGS=--upgrade for newer versions)
 	@tools/lock/compile.sh $(ARGS)

@@ -164,7 +164,7 @@ class Gateway:
             family, GivenTokens(receiver, client.model_config.max_model_len)
         )
 
-    def _pruning_policy(self) -> PruningPolicy | None:
+    def _pruning_policy(self) -> "PruningPolicy | None":
         """Raises `PruningError` for a default that is wrong."""
         if not self._settings.serves_pictures:
             return None

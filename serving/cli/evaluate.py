@@ -67,7 +67,8 @@ def evaluate(
         ),
     ] = "auto",
     markdown: Annotated[
-        Path | None, typer.Option(help="With --pruning: write the table there, as Markdown.")
+        Path | None,
+        typer.Option(help="With --pruning: write a page with table and plot there, as Markdown."),
     ] = None,
 ) -> None:
     """Exact-match accuracy on held-out synthetic pictures, by kind of question.

@@ -66,17 +66,21 @@ def evaluate_pruning(asked: "Sequence[Item]", options: SweepOptions) -> None:
     decoder = model.decoder
     title = f"{options.checkpoint}, {len(asked)} questions, pruned"
     Console().print(sweep.as_table(points, decoder, title))
+    kinds = dict.fromkeys(item.question.kind for item in asked)
+    about = {
+        "checkpoint": str(options.checkpoint),
+        "questions": f"{len(asked)} about {', '.join(kinds)}",
+        "relevance": options.relevance,
+        "number_format": options.dtype,
+    }
     if options.json_file is not None:
-        about = {
-            "checkpoint": str(options.checkpoint),
-            "relevance": options.relevance,
-            "dtype": options.dtype,
-        }
         options.json_file.write_text(sweep.as_json(points, about), encoding="utf-8")
-    if options.markdown is not None:
-        options.markdown.write_text(sweep.as_markdown(points, decoder), encoding="utf-8")
     if options.plot is not None:
         sweep.draw(points, title, options.plot)
+    if options.markdown is not None:
+        plot = None if options.plot is None else options.plot.name
+        page = sweep.as_page(points, decoder, about, plot)
+        options.markdown.write_text(page, encoding="utf-8")
 
 
 def _model(options: SweepOptions) -> "PrunedModel":

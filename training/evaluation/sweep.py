@@ -1,8 +1,9 @@
 """Accuracy against visual tokens kept, for several pruning methods, as a table, JSON and a plot."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +46,26 @@ def as_table(points: Sequence[Point], decoder: Decoder, title: str) -> Table:
     return table
 
 
+def as_page(
+    points: Sequence[Point], decoder: Decoder, about: Mapping[str, Any], plot: str | None
+) -> str:
+    """The same as a page of Markdown, which shows `plot` and says what was evaluated."""
+    facts = [f"- {name.replace('_', ' ')}: {value}" for name, value in about.items()]
+    parts = [
+        "# Accuracy against visual tokens kept",
+        f"Made by `saccade eval` on {date.today()}, by a CPU: stock transformers behind Saccade's "
+        "encoder and pruning stages. An answer counts if it is right to the letter; intervals are "
+        "Wilson's. FLOPs are those of prefill for the visual tokens alone, with three matrices in "
+        "a feed-forward layer (`encoders/pruning/flops.py`).",
+        "\n".join(facts),
+        *([] if plot is None else [f"![Accuracy over the share of tokens kept]({plot})"]),
+        as_markdown(points, decoder),
+    ]
+    return "\n\n".join(parts)
+
+
 def as_markdown(points: Sequence[Point], decoder: Decoder) -> str:
-    """The same for a page."""
+    """The table alone."""
     whole = _unpruned(points)
     lines = [
         "| method | kept | tokens | accuracy | 95 % interval | of unpruned | prefill FLOPs |",

@@ -26,6 +26,15 @@ def test_without_a_right_answer_there_is_nothing_to_relate_to() -> None:
     assert "| 10.0 % | 1.8 to 40.4 |  |" in sweep.as_markdown(points, DECODER)
 
 
+def test_the_page_says_what_was_evaluated_and_shows_the_plot() -> None:
+    page = sweep.as_page(POINTS, DECODER, {"number_format": "float32"}, "plot.png")
+    assert page.startswith("# Accuracy against visual tokens kept")
+    assert "- number format: float32" in page
+    assert "](plot.png)" in page
+    assert "| uniform | 25 %" in page
+    assert "![" not in sweep.as_page(POINTS, DECODER, {}, None)
+
+
 def test_json_has_the_counts() -> None:
     report = json.loads(sweep.as_json(POINTS, {"checkpoint": "x"}))
     assert report["checkpoint"] == "x"
