@@ -14,7 +14,7 @@ STAMP := .venv/.setup
 PROTO := serving/transport/instance.proto
 SHIM  := $(wildcard tools/torchvision_cpu/*.py)
 
-.PHONY: help setup serve test test-fast lint format types lock wheel clean bench-loadtest-agreement bench-cpu-comparison results-simulation
+.PHONY: help setup serve test test-fast lint format types lock wheel clean chart prometheus bench-loadtest-agreement bench-cpu-comparison results-simulation
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-26s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,8 +49,17 @@ types: setup ## check types (the first time takes a minute: vLLM is read too)
 results-simulation: setup ## simulate the paper's comparisons into docs/results/simulation.md (20 core-minutes; ARGS=--jobs=8)
 	@$(BIN)/saccade simulate --report docs/results/simulation.md $(ARGS)
 
-lock: setup ## make cpu.lock again after a change of dependencies (ARGS=--upgrade for newer versions)
+chart: setup ## write the chart's schema, README and golden renders anew, after a change of deploy/helm
+	@$(BIN)/python -m tools.chart
+	@$(BIN)/python -m tests.deploy.test_golden
+
+prometheus: ## unpack Debian's prometheus into .cache, with which the tests of rules and dashboard are whole
+	@test -x .cache/prometheus/usr/bin/promtool || { mkdir -p .cache/prometheus && cd .cache/prometheus \
+	    && apt-get download prometheus && dpkg-deb --extract prometheus_*.deb . && rm prometheus_*.deb; }
+
+lock: setup ## make cpu.lock, and what the images install, again after a change of dependencies (ARGS=--upgrade)
 	@tools/lock/compile.sh $(ARGS)
+	@tools/lock/images.sh
 
 bench-loadtest-agreement: setup ## compare the load tester with vLLM's own (an hour; ARGS=--help for less)
 	@exec $(BIN)/python -m benchmarks.agreement $(ARGS)
