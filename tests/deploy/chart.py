@@ -41,6 +41,7 @@ EVERYTHING: Values = {
     "ray": {
         "auth": {"existingSecret": "ray-token"},
         "autoscaling": {"enabled": True},
+        "head": {"dashboard": True},
         "gcsFaultTolerance": {"redisAddress": "redis:6379"},
         "workers": {"llm": {"minReplicas": 1, "maxReplicas": 4, "podLabels": {"team": "vision"}}},
     },

@@ -134,6 +134,7 @@ class RayAuth(Part):
 
 
 class RayHead(Placed):
+    dashboard: bool
     resources: Resources
     sharedMemory: Quantity
     tmpSize: Quantity
