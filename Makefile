@@ -14,7 +14,7 @@ STAMP := .venv/.setup
 PROTO := serving/transport/instance.proto
 SHIM  := $(wildcard tools/torchvision_cpu/*.py)
 
-.PHONY: help setup serve test test-fast lint format types lock wheel clean bench-loadtest-agreement bench-cpu-comparison results-simulation results-pruning
+.PHONY: help setup serve test test-fast lint format types lock wheel clean chart prometheus bench-loadtest-agreement bench-cpu-comparison results-simulation results-pruning
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-26s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,8 +54,17 @@ results-pruning: setup ## accuracy against visual tokens kept, into docs/results
 	    --kinds colour,shape,count,existence,position,comparison,size,label --plot docs/results/pruning.png \
 	    --markdown docs/results/pruning.md --json docs/results/pruning.json $(ARGS)
 
-lock: setup ## make cpu.lock again after a change of dependencies (ARGS=--upgrade for newer versions)
+chart: setup ## write the chart's schema, README and golden renders anew, after a change of deploy/helm
+	@$(BIN)/python -m tools.chart
+	@$(BIN)/python -m tests.deploy.test_golden
+
+prometheus: ## unpack Debian's prometheus into .cache, with which the tests of rules and dashboard are whole
+	@test -x .cache/prometheus/usr/bin/promtool || { mkdir -p .cache/prometheus && cd .cache/prometheus \
+	    && apt-get download prometheus && dpkg-deb --extract prometheus_*.deb . && rm prometheus_*.deb; }
+
+lock: setup ## make cpu.lock, and what the images install, again after a change of dependencies (ARGS=--upgrade)
 	@tools/lock/compile.sh $(ARGS)
+	@tools/lock/images.sh
 
 bench-loadtest-agreement: setup ## compare the load tester with vLLM's own (an hour; ARGS=--help for less)
 	@exec $(BIN)/python -m benchmarks.agreement $(ARGS)

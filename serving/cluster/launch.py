@@ -9,7 +9,8 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 import ray
@@ -19,6 +20,7 @@ from saccade.scheduler.cluster import Role
 from saccade.scheduler.roles import initial_roles
 from saccade.serving.cluster.remote import RemoteInstance
 from saccade.serving.config.api import ApiConfig
+from saccade.serving.config.instances import InstanceGroup
 from saccade.serving.config.settings import Settings
 from saccade.serving.gateway.instances import Instance, Instances
 from saccade.serving.instance.actor import InstanceActor, InstanceCheck, InstanceFacts, InstanceSpec
@@ -174,6 +176,9 @@ def _create(spec: InstanceSpec, settings: Settings) -> Any:
         name=spec.name,
         num_cpus=group.cpus,
         num_gpus=group.gpus,
+        resources=group.resources,
+        # A node that is lost should not take all instances of one kind with it.
+        scheduling_strategy="SPREAD",
         max_concurrency=4096,
     )
     return actor.remote(spec)
@@ -197,10 +202,20 @@ def _start_ray(settings: Settings) -> None:
     ray.init(
         address="local",
         num_cpus=max(1, math.ceil(sum(group.cpus * group.replicas for group in groups))),
+        resources=custom_resources(groups),
         include_dashboard=False,
         object_store_memory=cluster.object_store_bytes,
         **common,
     )
+
+
+def custom_resources(groups: Iterable[InstanceGroup]) -> dict[str, float]:
+    """What a Ray that is started here has to offer, so that all instances fit."""
+    total: defaultdict[str, float] = defaultdict(float)
+    for group in groups:
+        for name, amount in group.resources.items():
+            total[name] += amount * group.replicas
+    return dict(total)
 
 
 def _take_back_signals() -> None:

@@ -1,6 +1,6 @@
 """Sections `instances`, `engine` and `cluster`: what runs where."""
 
-from pydantic import Field, field_validator
+from pydantic import Field, PositiveFloat, field_validator
 
 from saccade.scheduler.cluster import Role
 from saccade.serving.config.section import Section
@@ -17,6 +17,11 @@ class InstanceGroup(Section):
     cpus: float = Field(default=1.0, gt=0, description="CPU cores to reserve in Ray, each.")
     gpus: float = Field(
         default=0.0, ge=0, description="GPUs to reserve in Ray, each; fractions share one."
+    )
+    resources: dict[str, PositiveFloat] = Field(
+        default_factory=dict,
+        description="Custom Ray resources to reserve, each; on a running cluster they say on which "
+        "nodes the instances may be.",
     )
     threads: int = Field(default=1, ge=1, description="CPU threads for tensor operations, each.")
 

@@ -1,0 +1,304 @@
+"""What the chart's objects say about each other, and about the program that they start."""
+
+import json
+import re
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.main import get_command
+
+from saccade.serving.cli.main import app
+from saccade.serving.config.load import load_settings
+from saccade.serving.config.settings import Settings
+from tests.deploy.chart import (
+    PROFILES,
+    ROOT,
+    Manifest,
+    Values,
+    cases,
+    containers,
+    manifests,
+    merged,
+    of_kind,
+    pod_specs,
+    render,
+    values_of,
+)
+
+CLUSTERS = ("eight-gpus", "multi-node", "everything")
+every_case = pytest.mark.parametrize("name", cases())
+every_cluster = pytest.mark.parametrize("name", CLUSTERS)
+
+
+def settings_of(values: Values, folder: Path) -> Settings:
+    """The ConfigMap's file, read as `saccade serve` reads it."""
+    path = folder / "saccade.yaml"
+    path.write_text(of_kind("ConfigMap", values)[0]["data"]["saccade.yaml"], encoding="utf-8")
+    return load_settings(path)
+
+
+def gateway(values: Values) -> Manifest:
+    spec: Manifest = of_kind("Deployment", values)[0]["spec"]["template"]["spec"]
+    return spec
+
+
+def matches(selector: Manifest, labels: dict[str, str]) -> bool:
+    assert set(selector) == {"matchLabels"}
+    wanted: dict[str, str] = selector["matchLabels"]
+    return wanted.items() <= labels.items()
+
+
+@every_case
+def test_the_configuration_can_be_served(name: str, tmp_path: Path) -> None:
+    settings = settings_of(cases()[name], tmp_path)
+    assert (settings.api.host, settings.api.port) == ("0.0.0.0", 8000)
+    assert settings.serves_pictures
+
+
+@every_case
+def test_every_selector_finds_pods(name: str) -> None:
+    objects = manifests(cases()[name])
+    pods = [labels for _, labels, _ in pod_specs(objects)]
+    selectors: dict[str, Callable[[Manifest], Manifest]] = {
+        "PodDisruptionBudget": lambda spec: spec["selector"],
+        "NetworkPolicy": lambda spec: spec["podSelector"],
+        "Deployment": lambda spec: spec["selector"],
+        "PodMonitor": lambda spec: spec["selector"],
+        "Service": lambda spec: {"matchLabels": spec["selector"]},
+    }
+    for manifest in objects:
+        if manifest["kind"] in selectors:
+            selector = selectors[manifest["kind"]](manifest["spec"])
+            assert any(matches(selector, labels) for labels in pods), manifest["metadata"]
+
+
+@every_case
+def test_the_service_finds_gateways_alone(name: str) -> None:
+    objects = manifests(cases()[name])
+    selector = {"matchLabels": of_kind("Service", cases()[name])[0]["spec"]["selector"]}
+    found = {pod for pod, labels, _ in pod_specs(objects) if matches(selector, labels)}
+    assert {pod.partition("/")[0] for pod in found} == {"Deployment"}
+
+
+def test_monitors_name_ports_that_exist() -> None:
+    values = cases()["everything"]
+    service_ports = {port["name"] for port in of_kind("Service", values)[0]["spec"]["ports"]}
+    monitored = of_kind("ServiceMonitor", values)[0]["spec"]["endpoints"]
+    assert {endpoint["port"] for endpoint in monitored} <= service_ports
+    ray_ports = [
+        {port["name"] for port in containers(spec)[0]["ports"]}
+        for _, _, spec in pod_specs(of_kind("RayCluster", values))
+    ]
+    for endpoint in of_kind("PodMonitor", values)[0]["spec"]["podMetricsEndpoints"]:
+        assert all(endpoint["port"] in ports for ports in ray_ports)
+
+
+def test_probes_and_monitors_ask_for_routes_that_are_served() -> None:
+    source = (ROOT / "serving" / "routes.py").read_text(encoding="utf-8")
+    served = set(re.findall(r'"(/[\w/*]+)":', source))
+    values = cases()["everything"]
+    container = gateway(values)["containers"][0]
+    asked = {
+        container[probe]["httpGet"]["path"]
+        for probe in ("startupProbe", "livenessProbe", "readinessProbe")
+    }
+    asked |= {one["path"] for one in of_kind("ServiceMonitor", values)[0]["spec"]["endpoints"]}
+    assert asked == {"/livez", "/readyz", "/metrics"}
+    assert asked <= served
+
+
+@every_case
+def test_only_the_api_is_reachable_from_outside(name: str) -> None:
+    values = cases()[name]
+    paths = [
+        path["path"]
+        for ingress in of_kind("Ingress", values)
+        for rule in ingress["spec"]["rules"]
+        for path in rule["http"]["paths"]
+    ]
+    paths += [
+        match["path"]["value"]
+        for route in of_kind("HTTPRoute", values)
+        for rule in route["spec"]["rules"]
+        for match in rule["matches"]
+    ]
+    assert set(paths) <= {"/v1"}
+
+
+@every_case
+def test_commands_and_options_exist(name: str) -> None:
+    commands = get_command(app)
+    for _, _, spec in pod_specs(manifests(cases()[name])):
+        for container in containers(spec):
+            words = _words(container)
+            if "saccade" not in words:
+                continue
+            subcommand = words[words.index("saccade") + 1]
+            known = commands.commands[subcommand]  # type: ignore[attr-defined]
+            options = {text for one in known.params for text in one.opts}
+            given = [word for word in words[words.index("saccade") :] if word.startswith("--")]
+            assert set(given) <= options
+
+
+def _words(container: Manifest) -> list[str]:
+    """The words of a container's command, also of one that a shell reads."""
+    words = [*container.get("command", []), *container.get("args", [])]
+    if words[:2] == ["/bin/sh", "-c"]:
+        return shlex.split(words[2], comments=False)
+    return words
+
+
+@every_case
+def test_a_gateway_has_time_to_finish_its_longest_request(name: str, tmp_path: Path) -> None:
+    values = cases()[name]
+    spec, settings = gateway(values), settings_of(values, tmp_path)
+    pause_s = int(spec["containers"][0]["lifecycle"]["preStop"]["exec"]["command"][1])
+    assert settings.api.drain_timeout_s >= settings.api.request_timeout_s
+    needed_s = pause_s + settings.api.drain_timeout_s + settings.cluster.stop_timeout_s
+    assert spec["terminationGracePeriodSeconds"] > needed_s
+
+
+@every_case
+def test_ray_runs_with_authentication(name: str) -> None:
+    values = cases()[name]
+    for cluster in of_kind("RayCluster", values):
+        assert cluster["spec"]["authOptions"]["mode"] == "token"
+        secret = cluster["spec"]["authOptions"].get("secretName", cluster["metadata"]["name"])
+        for _, _, spec in [*pod_specs([cluster]), ("", {}, gateway(values))]:
+            environment = {one["name"]: one for one in spec["containers"][0]["env"]}
+            assert environment["RAY_AUTH_MODE"]["value"] == "token"
+            reference = environment["RAY_AUTH_TOKEN"]["valueFrom"]["secretKeyRef"]
+            assert reference == {"name": secret, "key": "auth_token"}
+
+
+@every_cluster
+def test_workers_have_room_for_the_instances_of_all_gateways(name: str, tmp_path: Path) -> None:
+    values = cases()[name]
+    settings = settings_of(values, tmp_path)
+    deployment = of_kind("Deployment", values)[0]["spec"]
+    num_gateways = deployment.get("replicas", 1)
+    offered: dict[str, float] = {}
+    for group in of_kind("RayCluster", values)[0]["spec"]["workerGroupSpecs"]:
+        # A shell takes one pair of quotes away.
+        (text,) = shlex.split(group["rayStartParams"]["resources"])
+        for resource, amount in json.loads(text).items():
+            offered[resource] = offered.get(resource, 0) + amount * group["maxReplicas"]
+    for instances in settings.instances.values():
+        for resource, amount in instances.resources.items():
+            assert offered[resource] >= num_gateways * instances.replicas * amount
+
+
+@every_cluster
+def test_no_instance_fits_on_the_head_or_beside_a_gateway(name: str, tmp_path: Path) -> None:
+    values = cases()[name]
+    head = of_kind("RayCluster", values)[0]["spec"]["headGroupSpec"]["rayStartParams"]
+    assert (head["num-cpus"], head["num-gpus"]) == ("0", "0")
+    assert "resources" not in head
+    (script,) = gateway(values)["containers"][0]["args"]
+    assert "--num-cpus=0 --num-gpus=0" in script
+    assert all(group.resources for group in settings_of(values, tmp_path).instances.values())
+
+
+@every_cluster
+def test_gateways_look_for_ray_where_kuberay_puts_its_service(name: str, tmp_path: Path) -> None:
+    values = cases()[name]
+    cluster = of_kind("RayCluster", values)[0]["metadata"]["name"]
+    address = f"{cluster}-head-svc:6379"
+    assert settings_of(values, tmp_path).cluster.address == address
+    assert f"--address={address} " in gateway(values)["containers"][0]["args"][0]
+
+
+def test_api_keys_are_never_in_the_configmap_or_in_arguments() -> None:
+    values = cases()["everything"]
+    rendered = {path: text for path, text in render(values).items() if path != "secret.yaml"}
+    assert not any("not-a-secret" in text for text in rendered.values())
+    (secret,) = of_kind("Secret", values)
+    container = gateway(values)["containers"][0]
+    environment = {one["name"]: one.get("valueFrom") for one in container["env"]}
+    reference = environment["SACCADE_API__KEYS"]["secretKeyRef"]
+    keys = json.loads(secret["stringData"][reference["key"]])
+    assert secret["metadata"]["name"] == reference["name"]
+    assert keys == [{"key": "not-a-secret", "tenant": "team-a"}]
+
+
+def test_the_gateway_takes_keys_in_the_form_of_the_secret(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = cases()["everything"]
+    (secret,) = of_kind("Secret", values)
+    monkeypatch.setenv("SACCADE_API__KEYS", secret["stringData"]["api-keys"])
+    (key,) = settings_of(values, tmp_path).api.keys
+    assert (key.key.get_secret_value(), key.tenant) == ("not-a-secret", "team-a")
+
+
+def test_a_change_of_configuration_replaces_the_pods() -> None:
+    def checksum(values: Values) -> str:
+        template = of_kind("Deployment", values)[0]["spec"]["template"]
+        text: str = template["metadata"]["annotations"]["checksum/config"]
+        return text
+
+    values = values_of("cpu")
+    changed = merged(values, {"config": {"api": {"max_queued": 7}}})
+    assert checksum(values) == checksum(values_of("cpu"))
+    assert checksum(values) != checksum(changed)
+
+
+def test_a_scaler_owns_the_replicas_alone() -> None:
+    for name, kind in (("hpa", "HorizontalPodAutoscaler"), ("everything", "ScaledObject")):
+        values = cases()[name]
+        (scaler,) = of_kind(kind, values)
+        (deployment,) = of_kind("Deployment", values)
+        assert scaler["spec"]["scaleTargetRef"]["name"] == deployment["metadata"]["name"]
+        assert "replicas" not in deployment["spec"]
+
+
+@every_case
+def test_gateways_cannot_reach_private_networks(name: str) -> None:
+    policies = of_kind("NetworkPolicy", cases()[name])
+    (policy,) = [one for one in policies if one["metadata"]["name"].endswith("-gateway")]
+    blocks = [
+        peer["ipBlock"]
+        for rule in policy["spec"]["egress"]
+        for peer in rule.get("to", [])
+        if "ipBlock" in peer
+    ]
+    assert len(blocks) == 1
+    assert {"169.254.0.0/16", "10.0.0.0/8", "127.0.0.0/8"} <= set(blocks[0]["except"])
+
+
+@every_cluster
+def test_rays_ports_are_open_to_this_release_alone(name: str) -> None:
+    policies = of_kind("NetworkPolicy", cases()[name])
+    (policy,) = [one for one in policies if one["metadata"]["name"].endswith("-ray")]
+    for rule in policy["spec"]["ingress"]:
+        if rule.get("ports") == [{"protocol": "TCP", "port": "metrics"}]:
+            continue
+        assert all(set(peer) == {"podSelector"} for peer in rule["from"])
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_notes_say_how_to_ask_and_where_to_look(profile: str) -> None:
+    notes = render(values_of(profile))["NOTES.txt"]
+    assert "helm test demo --namespace models" in notes
+    assert "logs deployment/" in notes
+    assert ("there are no API keys" in notes) == (profile != "multi-node")
+
+
+def test_the_test_pod_asks_the_service(tmp_path: Path) -> None:
+    for name in ("cpu", "multi-node"):
+        values = cases()[name]
+        (pod,) = of_kind("Pod", values)
+        assert pod["metadata"]["annotations"]["helm.sh/hook"] == "test"
+        service = of_kind("Service", values)[0]
+        address = f"http://{service['metadata']['name']}:{service['spec']['ports'][0]['port']}"
+        assert address in _words(pod["spec"]["containers"][0])
+
+
+def test_extra_objects_are_filled_in() -> None:
+    names = [one["metadata"]["name"] for one in of_kind("ConfigMap", cases()["everything"])]
+    assert "demo-extra" in names
+    as_text = {"extraObjects": [yaml.safe_dump({"apiVersion": "v1", "kind": "X"})]}
+    assert {"apiVersion": "v1", "kind": "X"} in manifests(as_text)
