@@ -16,7 +16,9 @@ compile() { .venv/bin/uv pip compile --quiet --no-header --no-annotate --python-
 
 # --- CPU: the part of cpu.lock that serving needs ---------------------------------------------------------
 grep -E '^[a-z]' cpu.lock > "$work/cpu-lock"
-compile --python-version 3.11 --extra cpu --override tools/lock/overrides.txt --constraint "$work/cpu-lock" \
+# Tests alone need it there.
+echo 'triton; python_version < "3"' > "$work/overrides"
+compile --python-version 3.11 --extra cpu --override tools/lock/overrides.txt --override "$work/overrides" --constraint "$work/cpu-lock" \
     --output-file "$work/cpu" pyproject.toml
 {
     echo "# What the CPU image installs: the part of cpu.lock that serving needs. Made by \`make lock\`."
