@@ -15,6 +15,7 @@ from pydantic_settings import (
 from saccade.serving.config.api import ApiConfig
 from saccade.serving.config.instances import ClusterConfig, EngineConfig, InstanceGroup
 from saccade.serving.config.media import MediaConfig
+from saccade.serving.config.prefix_index import PrefixIndexConfig
 from saccade.serving.config.section import Section
 from saccade.serving.config.visual_cache import VisualCacheConfig
 
@@ -100,6 +101,10 @@ class Settings(BaseSettings):
     )
     visual_cache: VisualCacheConfig = Field(
         default_factory=VisualCacheConfig, description="Encoder outputs that are kept."
+    )
+    prefix_index: PrefixIndexConfig = Field(
+        default_factory=PrefixIndexConfig,
+        description="What the gateway knows of the LLM instances' prefix caches.",
     )
     log: LogConfig = Field(default_factory=LogConfig, description="Logging.")
 
