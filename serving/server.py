@@ -24,6 +24,7 @@ from saccade.serving.gateway.dispatch import Dispatcher
 from saccade.serving.gateway.instances import Instances
 from saccade.serving.gateway.loop_lag import watching_lag
 from saccade.serving.gateway.metrics import GatewayMetrics
+from saccade.serving.gateway.prefixes import PrefixCaches
 from saccade.serving.gateway.visual import VisualTokenSource
 from saccade.serving.media.fetch import MediaFetcher
 from saccade.serving.routes import routes
@@ -32,6 +33,7 @@ from saccade.serving.warmup import WarmUpError, warm_up
 if TYPE_CHECKING:
     from saccade.serving.engine.client import GatewayEngineClient
     from saccade.serving.engine.placeholder import Placeholders
+    from saccade.serving.instance.actor import InstanceCheck
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -49,7 +51,8 @@ class Gateway:
         self._progress = progress
         self._instances = Instances()
         self._metrics = GatewayMetrics(CollectorRegistry())
-        self._cluster = Cluster(settings, self._instances, self._metrics.on_check)
+        self._cluster = Cluster(settings, self._instances, self._on_check)
+        self._prefixes = PrefixCaches(settings.prefix_index, self._metrics.prefixes)
         stages = STAGES if settings.serves_pictures else STAGES[2:]
         self._readiness = Readiness(self._instances, stages)
         timeout_s = settings.cluster.stage_timeout_s
@@ -61,7 +64,11 @@ class Gateway:
             stage_timeout_s=timeout_s,
         )
         self._dispatcher = Dispatcher(
-            self._instances, self._metrics, self._visual, stage_timeout_s=timeout_s
+            self._instances,
+            self._metrics,
+            self._visual,
+            self._prefixes,
+            stage_timeout_s=timeout_s,
         )
 
     async def run(
@@ -77,6 +84,8 @@ class Gateway:
         async with AsyncExitStack() as stack:
             listener = stack.enter_context(_listen(self._settings))
             await stack.enter_async_context(watching_lag(self._metrics.loop_lag))
+            # After the cluster, whose watchers have engines followed.
+            stack.push_async_callback(self._prefixes.close)
             stack.push_async_callback(self._cluster.stop)
             fetcher = await stack.enter_async_context(MediaFetcher(self._settings.media))
             await _unless(stop, self._start(fetcher, stack, listener))
@@ -143,6 +152,7 @@ class Gateway:
 
     def _load_engine_client(self) -> "tuple[GatewayEngineClient, Placeholders | None]":
         from saccade.serving.engine.app import gateway_config
+        from saccade.serving.engine.block_hashes import BlockHasher, hash_seed
         from saccade.serving.engine.client import GatewayEngineClient
         from saccade.serving.engine.given import GivenTokens
         from saccade.serving.engine.handed import Receiver
@@ -151,6 +161,8 @@ class Gateway:
         client = GatewayEngineClient(  # type: ignore[abstract]  # completed at run time
             gateway_config(self._settings), self._dispatcher, self._is_healthy
         )
+        block_size = self._settings.engine.block_size
+        self._prefixes.hash_with(BlockHasher(block_size), block_size, hash_seed())
         if not self._settings.takes_visual_tokens:
             return client, None
         from saccade.encoders.registry import ENCODERS
@@ -160,6 +172,10 @@ class Gateway:
         return client, Placeholders(
             family, GivenTokens(receiver, client.model_config.max_model_len)
         )
+
+    def _on_check(self, name: str, check: "InstanceCheck | None") -> None:
+        self._metrics.on_check(name, check)
+        self._prefixes.follow(name, self._instances[name].kv_events if check else None)
 
     def _is_healthy(self) -> bool:
         """For `/health`, as vLLM means it: an engine answers."""

@@ -9,7 +9,7 @@ import logging
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from saccade.scheduler.placement import NoInstanceError, Placement, place
@@ -23,8 +23,10 @@ from saccade.serving.gateway.instances import (
     Instances,
     LostVisualTokensError,
     in_time,
+    prefix_keys,
 )
 from saccade.serving.gateway.metrics import GatewayMetrics
+from saccade.serving.gateway.prefixes import PrefixCaches, PrefixEstimate
 from saccade.serving.gateway.visual import VisualTokenSource
 from saccade.serving.transport.instance_pb2 import GenerateChunk, GenerateRequest, Prompt
 
@@ -45,6 +47,7 @@ class Answer:
     """vLLM's SamplingParams as msgpack."""
     one_instance: bool = False
     """Prefill and decode may not be split: prompt log-probabilities are asked for."""
+    prefix: PrefixEstimate = field(default_factory=PrefixEstimate)
 
 
 class Dispatcher:
@@ -55,6 +58,7 @@ class Dispatcher:
         instances: Instances,
         metrics: GatewayMetrics,
         visual: VisualTokenSource,
+        prefixes: PrefixCaches,
         *,
         stage_timeout_s: float,
         clock: Callable[[], float] = time.monotonic,
@@ -62,6 +66,7 @@ class Dispatcher:
         self.instances = instances
         self._metrics = metrics
         self._visual = visual
+        self._prefixes = prefixes
         self._stage_timeout_s = stage_timeout_s
         self._clock = clock
         self._background: set[asyncio.Task[None]] = set()
@@ -102,6 +107,7 @@ class Dispatcher:
         async with aclosing(run(context, answer, placement, references)) as chunks:
             async for chunk in chunks:
                 self._metrics.generation_tokens.inc(len(chunk.token_ids))
+                self._prefixes.settle(answer.prefix, answer.prompt, chunk)
                 yield chunk
 
     # One instance ------------------------------------------------------------------------------
@@ -176,7 +182,7 @@ class Dispatcher:
     ) -> Handover:
         await self._stage(context, prefill, answer.key, references)
         started = self._clock()
-        with prefill.working("prefill"):
+        with prefill.working("prefill") as alone:
             call = asyncio.ensure_future(
                 in_time(
                     prefill.name,
@@ -190,6 +196,8 @@ class Dispatcher:
             except asyncio.CancelledError:
                 self._in_background(self._abandon(call, answer.key, prefill, decode))
                 raise
+            if alone():
+                answer.prefix.prefill_s = self._clock() - started
         self._record(context, "prefill", prefill.name, self._clock() - started)
         self._metrics.kv_handovers.inc()
         return Handover(prefill.name, params, self._clock() + lease_s, lease_s)
@@ -241,14 +249,19 @@ class Dispatcher:
 
     def _place(self, context: RequestContext, answer: Answer) -> Placement:
         """The LLM's stages. The prompt holds a place for each visual token, so it counts them."""
+        held_tokens = self._prefixes.held_tokens(answer.prompt)
         shape = RequestShape(
             answer.key,
             "image" if context.pictures else "text",
             text_tokens=len(answer.prompt.token_ids),
             tenant=context.tenant,
+            prefix=prefix_keys(held_tokens),
             one_instance=answer.one_instance,
         )
-        return place(self.instances.index(), shape, ("prefill", "decode"))
+        index = self.instances.index(held_tokens=held_tokens, cost_model=self._prefixes.costs)
+        placement = place(index, shape, ("prefill", "decode"))
+        answer.prefix.expected_tokens = held_tokens.get(_chosen(placement.prefill), 0)
+        return placement
 
     # Helpers -----------------------------------------------------------------------------------
 

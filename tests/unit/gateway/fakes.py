@@ -13,6 +13,7 @@ from saccade.encoders.base import VisualTokens
 from saccade.scheduler.cluster import Role
 from saccade.scheduler.roles import initial_roles
 from saccade.serving.caches.keys import PictureId
+from saccade.serving.config.prefix_index import PrefixIndexConfig
 from saccade.serving.config.visual_cache import VisualCacheConfig
 from saccade.serving.gateway.context import PendingPicture, RequestContext
 from saccade.serving.gateway.dispatch import Answer, Dispatcher
@@ -24,6 +25,7 @@ from saccade.serving.gateway.instances import (
     LostVisualTokensError,
 )
 from saccade.serving.gateway.metrics import GatewayMetrics
+from saccade.serving.gateway.prefixes import PrefixCaches
 from saccade.serving.gateway.visual import VisualTokenSource
 from saccade.serving.media.inspect import PictureHeader
 from saccade.serving.media.load import Embeds, Encodable, Picture
@@ -268,10 +270,12 @@ class Cluster:
             stage_timeout_s=stage_timeout_s,
             clock=self.world.clock,
         )
+        self.prefixes = PrefixCaches(PrefixIndexConfig(), self.metrics.prefixes)
         self.dispatcher = Dispatcher(
             self.instances,
             self.metrics,
             self.visual,
+            self.prefixes,
             stage_timeout_s=stage_timeout_s,
             clock=self.world.clock,
         )
