@@ -69,6 +69,7 @@ class Gateway:
             self._visual,
             self._prefixes,
             stage_timeout_s=timeout_s,
+            placement=settings.prefix_index.placement,
         )
 
     async def run(

@@ -1,5 +1,7 @@
 """Section `prefix_index`: what the gateway knows of the LLM instances' prefix caches."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from saccade.serving.config.section import Section
@@ -12,6 +14,11 @@ class PrefixIndexConfig(Section):
         default=True,
         description="Off: LLM instances publish nothing of their KV blocks, and requests are "
         "placed by load alone.",
+    )
+    placement: Literal["cache_aware", "least_loaded", "round_robin"] = Field(
+        default="cache_aware",
+        description="Where prompts are prefilled: `cache_aware` weighs what is cached against the "
+        "queue; the others are there to compare with.",
     )
     max_blocks: int = Field(
         default=2**19,

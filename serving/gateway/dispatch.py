@@ -12,7 +12,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
-from saccade.scheduler.placement import NoInstanceError, Placement, place
+from saccade.scheduler.placement import NoInstanceError, Placement
 from saccade.scheduler.requests import RequestShape
 from saccade.serving.errors import InternalError, InvalidRequestError, OverloadedError
 from saccade.serving.gateway.context import RequestContext
@@ -23,9 +23,9 @@ from saccade.serving.gateway.instances import (
     Instances,
     LostVisualTokensError,
     in_time,
-    prefix_keys,
 )
 from saccade.serving.gateway.metrics import GatewayMetrics
+from saccade.serving.gateway.placing import PlacementName, Placer
 from saccade.serving.gateway.prefixes import PrefixCaches, PrefixEstimate
 from saccade.serving.gateway.visual import VisualTokenSource
 from saccade.serving.transport.instance_pb2 import GenerateChunk, GenerateRequest, Prompt
@@ -61,12 +61,14 @@ class Dispatcher:
         prefixes: PrefixCaches,
         *,
         stage_timeout_s: float,
+        placement: PlacementName = "cache_aware",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.instances = instances
         self._metrics = metrics
         self._visual = visual
         self._prefixes = prefixes
+        self._placer = Placer(instances, prefixes, placement)
         self._stage_timeout_s = stage_timeout_s
         self._clock = clock
         self._background: set[asyncio.Task[None]] = set()
@@ -249,19 +251,14 @@ class Dispatcher:
 
     def _place(self, context: RequestContext, answer: Answer) -> Placement:
         """The LLM's stages. The prompt holds a place for each visual token, so it counts them."""
-        held_tokens = self._prefixes.held_tokens(answer.prompt)
         shape = RequestShape(
             answer.key,
             "image" if context.pictures else "text",
             text_tokens=len(answer.prompt.token_ids),
             tenant=context.tenant,
-            prefix=prefix_keys(held_tokens),
             one_instance=answer.one_instance,
         )
-        index = self.instances.index(held_tokens=held_tokens, cost_model=self._prefixes.costs)
-        placement = place(index, shape, ("prefill", "decode"))
-        answer.prefix.expected_tokens = held_tokens.get(_chosen(placement.prefill), 0)
-        return placement
+        return self._placer.place(shape, answer.prompt, answer.prefix)
 
     # Helpers -----------------------------------------------------------------------------------
 

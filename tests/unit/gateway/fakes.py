@@ -25,6 +25,7 @@ from saccade.serving.gateway.instances import (
     LostVisualTokensError,
 )
 from saccade.serving.gateway.metrics import GatewayMetrics
+from saccade.serving.gateway.placing import PlacementName
 from saccade.serving.gateway.prefixes import PrefixCaches
 from saccade.serving.gateway.visual import VisualTokenSource
 from saccade.serving.media.inspect import PictureHeader
@@ -249,6 +250,7 @@ class Cluster:
         script: Script | None = None,
         *,
         stage_timeout_s: float = 60.0,
+        placement: PlacementName = "cache_aware",
         visual_cache: VisualCacheConfig = VisualCacheConfig(enabled=False),  # noqa: B008
     ) -> None:
         resident = resident or SPLIT
@@ -277,6 +279,7 @@ class Cluster:
             self.visual,
             self.prefixes,
             stage_timeout_s=stage_timeout_s,
+            placement=placement,
             clock=self.world.clock,
         )
 

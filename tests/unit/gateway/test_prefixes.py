@@ -8,6 +8,7 @@ from saccade.scheduler.cluster import Role
 from saccade.serving.caches.block_events import Batch, Removed, Stored
 from saccade.serving.gateway.costs import PrefillCosts
 from saccade.serving.gateway.dispatch import Answer
+from saccade.serving.gateway.placing import PlacementName
 from saccade.serving.gateway.prefixes import PrefixEstimate
 from saccade.serving.transport.instance_pb2 import GenerateChunk, Prompt
 from tests.unit.gateway.fakes import Cluster, a_request, collect
@@ -30,9 +31,9 @@ def a_prompt(num_blocks: int) -> Prompt:
     return Prompt(token_ids=range(num_blocks * BLOCK + 1))
 
 
-def a_cluster(**blocks: int) -> Cluster:
+def a_cluster(placement: PlacementName = "cache_aware", **blocks: int) -> Cluster:
     """Instances hold so many of the first blocks."""
-    cluster = Cluster(FOUR)
+    cluster = Cluster(FOUR, placement=placement)
     cluster.prefixes.hash_with(numbers, BLOCK, "seed")
     for name, num_blocks in blocks.items():
         hashes = tuple(range(1, num_blocks + 1))
@@ -81,6 +82,25 @@ async def test_what_was_removed_attracts_nobody() -> None:
     cluster.prefixes.index.blocks()["prefill-2"].on_batch(Batch(1, 2, (Removed((1,)),)))
     assert cluster.prefixes.held_tokens(a_prompt(10)) == {}
     assert await prefilled_by(cluster, a_prompt(10)) == "prefill-0"
+
+
+async def test_the_least_loaded_is_chosen_without_regard_to_what_is_cached() -> None:
+    cluster = a_cluster("least_loaded", prefill_2=9)
+    with cluster.instances["prefill-0"].working("prefill"):
+        answer = Answer("a", a_prompt(10), b"")
+        await collect(cluster.dispatcher.generate(a_request(), answer))
+    assert ("prefill-1", "prefill") in cluster.world.calls
+    assert answer.prefix.expected_tokens == 0
+
+
+async def test_in_turns_every_instance_gets_its_share_and_the_index_is_asked_all_the_same() -> None:
+    cluster = a_cluster("round_robin", prefill_2=9)
+    answers = [Answer(str(number), a_prompt(10), b"") for number in range(6)]
+    for answer in answers:
+        await collect(cluster.dispatcher.generate(a_request(), answer))
+    names = [name for name, method in cluster.world.calls if method == "prefill"]
+    assert names == ["prefill-0", "prefill-1", "prefill-2"] * 2
+    assert [answer.prefix.expected_tokens for answer in answers] == [0, 0, 9 * BLOCK] * 2
 
 
 @pytest.mark.parametrize(
