@@ -35,6 +35,7 @@ def instance_engine_args(settings: Settings) -> AsyncEngineArgs:
             kv_load_failure_policy="fail",
             kv_connector_extra_config={"kv_lease_duration": settings.engine.kv_lease_s},
         ),
+        enable_prefix_caching=settings.engine.prefix_caching,
         kv_events_config=_kv_events(settings),
         prefix_caching_hash_algo=HASH_ALGORITHM,
         kv_cache_memory_bytes=settings.engine.kv_cache_bytes,
@@ -48,7 +49,7 @@ def instance_engine_args(settings: Settings) -> AsyncEngineArgs:
 def _kv_events(settings: Settings) -> KVEventsConfig | None:
     """Published on free ports of the interface that VLLM_HOST_IP names, not on all of them."""
     index = settings.prefix_index
-    if not index.enabled:
+    if not (index.enabled and settings.engine.prefix_caching):
         return None
     return KVEventsConfig(
         enable_kv_cache_events=True,
