@@ -19,11 +19,13 @@ from saccade.serving.api.probes import Readiness
 from saccade.serving.api.tenants import Tenants
 from saccade.serving.cluster.launch import Cluster, Progress, StartError
 from saccade.serving.config.settings import Settings
+from saccade.serving.gateway.ahead import TextAhead
 from saccade.serving.gateway.context import STAGES
 from saccade.serving.gateway.dispatch import Dispatcher
 from saccade.serving.gateway.instances import Instances
 from saccade.serving.gateway.loop_lag import watching_lag
 from saccade.serving.gateway.metrics import GatewayMetrics
+from saccade.serving.gateway.placing import Placer
 from saccade.serving.gateway.prefixes import PrefixCaches
 from saccade.serving.gateway.visual import VisualTokenSource
 from saccade.serving.media.fetch import MediaFetcher
@@ -63,13 +65,18 @@ class Gateway:
             model=str(settings.model.path),
             stage_timeout_s=timeout_s,
         )
+        prefix_index = settings.prefix_index
+        placer = Placer(self._instances, self._prefixes, prefix_index.placement)
+        self._ahead = TextAhead(
+            self._instances, placer, min_tokens=prefix_index.ahead_tokens, timeout_s=timeout_s
+        )
         self._dispatcher = Dispatcher(
             self._instances,
             self._metrics,
             self._visual,
-            self._prefixes,
+            placer,
+            self._ahead,
             stage_timeout_s=timeout_s,
-            placement=settings.prefix_index.placement,
         )
 
     async def run(
@@ -155,6 +162,7 @@ class Gateway:
         from saccade.serving.engine.app import gateway_config
         from saccade.serving.engine.block_hashes import BlockHasher, hash_seed
         from saccade.serving.engine.client import GatewayEngineClient
+        from saccade.serving.engine.codec import one_token
         from saccade.serving.engine.given import GivenTokens
         from saccade.serving.engine.handed import Receiver
         from saccade.serving.engine.placeholder import Placeholders
@@ -164,6 +172,7 @@ class Gateway:
         )
         block_size = self._settings.engine.block_size
         self._prefixes.hash_with(BlockHasher(block_size), block_size, hash_seed())
+        self._ahead.sample_with(one_token())
         if not self._settings.takes_visual_tokens:
             return client, None
         from saccade.encoders.registry import ENCODERS

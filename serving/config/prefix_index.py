@@ -20,6 +20,12 @@ class PrefixIndexConfig(Section):
         description="Where prompts are prefilled: `cache_aware` weighs what is cached against the "
         "queue; the others are there to compare with.",
     )
+    ahead_tokens: int = Field(
+        default=256,
+        ge=0,
+        description="Text before the first picture is prefilled while pictures are encoded, if so "
+        "many tokens of it are cached nowhere; 0 switches it off.",
+    )
     max_blocks: int = Field(
         default=2**19,
         ge=1,

@@ -54,6 +54,8 @@ class RequestContext:
     pinned: Placement | None = None
     """Set by the warm-up, which has to reach every instance."""
     records: list[StageRecord] = field(default_factory=list)
+    ahead: bool = False
+    """Its text may have been sent ahead of its pictures."""
     error: SaccadeError | None = None
     """What ended the request after its response had begun."""
     encoded: "asyncio.Task[list[Any]] | None" = None

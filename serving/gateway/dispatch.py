@@ -15,6 +15,7 @@ from typing import Any
 from saccade.scheduler.placement import NoInstanceError, Placement
 from saccade.scheduler.requests import RequestShape
 from saccade.serving.errors import InternalError, InvalidRequestError, OverloadedError
+from saccade.serving.gateway.ahead import TextAhead
 from saccade.serving.gateway.context import RequestContext
 from saccade.serving.gateway.handover import Handover
 from saccade.serving.gateway.instances import (
@@ -25,8 +26,8 @@ from saccade.serving.gateway.instances import (
     in_time,
 )
 from saccade.serving.gateway.metrics import GatewayMetrics
-from saccade.serving.gateway.placing import PlacementName, Placer
-from saccade.serving.gateway.prefixes import PrefixCaches, PrefixEstimate
+from saccade.serving.gateway.placing import Placer
+from saccade.serving.gateway.prefixes import PrefixEstimate
 from saccade.serving.gateway.visual import VisualTokenSource
 from saccade.serving.transport.instance_pb2 import GenerateChunk, GenerateRequest, Prompt
 
@@ -58,17 +59,17 @@ class Dispatcher:
         instances: Instances,
         metrics: GatewayMetrics,
         visual: VisualTokenSource,
-        prefixes: PrefixCaches,
+        placer: Placer,
+        ahead: TextAhead,
         *,
         stage_timeout_s: float,
-        placement: PlacementName = "cache_aware",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.instances = instances
         self._metrics = metrics
         self._visual = visual
-        self._prefixes = prefixes
-        self._placer = Placer(instances, prefixes, placement)
+        self._placer = placer
+        self._ahead = ahead
         self._stage_timeout_s = stage_timeout_s
         self._clock = clock
         self._background: set[asyncio.Task[None]] = set()
@@ -102,6 +103,8 @@ class Dispatcher:
                 "Prompt log-probabilities are not served: no instance both prefills and decodes.",
                 param="prompt_logprobs",
             )
+        if context.pictures and context.pinned is None:
+            self._in_background(self._ahead.run(context, answer.key + "/ahead", answer.prompt))
         references = await self._visual.references(context)
         self._metrics.prompt_tokens.inc(len(answer.prompt.token_ids))
         placement = context.pinned or self._place(context, answer)
@@ -109,7 +112,7 @@ class Dispatcher:
         async with aclosing(run(context, answer, placement, references)) as chunks:
             async for chunk in chunks:
                 self._metrics.generation_tokens.inc(len(chunk.token_ids))
-                self._prefixes.settle(answer.prefix, answer.prompt, chunk)
+                self._placer.prefixes.settle(answer.prefix, answer.prompt, chunk)
                 yield chunk
 
     # One instance ------------------------------------------------------------------------------

@@ -24,19 +24,19 @@ class Placer:
         self, instances: Instances, prefixes: PrefixCaches, how: PlacementName = "cache_aware"
     ) -> None:
         self._instances = instances
-        self._prefixes = prefixes
+        self.prefixes = prefixes
         self._how = how
         self._turns = itertools.count()
 
     def place(self, shape: RequestShape, prompt: Prompt, estimate: PrefixEstimate) -> Placement:
         """Raises `NoInstanceError`."""
-        held_tokens = self._prefixes.held_tokens(prompt)
+        held_tokens = self.prefixes.held_tokens(prompt)
         if self._how == "round_robin" and not shape.one_instance:
             placement = self._in_turn()
         else:
             known = held_tokens if self._how == "cache_aware" else {}
             shape = replace(shape, prefix=prefix_keys(known))
-            index = self._instances.index(held_tokens=known, cost_model=self._prefixes.costs)
+            index = self._instances.index(held_tokens=known, cost_model=self.prefixes.costs)
             placement = place(index, shape, ("prefill", "decode"))
         estimate.expected_tokens = held_tokens.get(placement.prefill or "", 0)
         return placement

@@ -39,6 +39,11 @@ class PrefixMetrics(Collector):
             "Prefill that cached tokens have spared, by the cost model.",
             registry=registry,
         )
+        self.ahead_tokens = Counter(
+            "saccade_prefix_ahead_tokens",
+            "Text before a picture that was prefilled while the picture was being encoded.",
+            registry=registry,
+        )
         for direction in ("too_many", "too_few"):
             self.misjudged_tokens.labels(direction)
         registry.register(self)

@@ -57,6 +57,15 @@ class PrefixCaches:
         """From now on; before that, nobody holds anything."""
         self._hasher = (hasher, block_size, seed)
 
+    @property
+    def block_size(self) -> int | None:
+        """Tokens in a block; None while nothing can be asked."""
+        return None if self._hasher is None else self._hasher[1]
+
+    def count_ahead(self, num_tokens: int) -> None:
+        """Text that was prefilled while its pictures were encoded."""
+        self._metrics.ahead_tokens.inc(num_tokens)
+
     # Following ---------------------------------------------------------------------------------
 
     def follow(self, name: str, source: KvEventSource | None) -> None:

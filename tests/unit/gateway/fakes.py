@@ -15,6 +15,7 @@ from saccade.scheduler.roles import initial_roles
 from saccade.serving.caches.keys import PictureId
 from saccade.serving.config.prefix_index import PrefixIndexConfig
 from saccade.serving.config.visual_cache import VisualCacheConfig
+from saccade.serving.gateway.ahead import TextAhead
 from saccade.serving.gateway.context import PendingPicture, RequestContext
 from saccade.serving.gateway.dispatch import Answer, Dispatcher
 from saccade.serving.gateway.instances import (
@@ -25,7 +26,7 @@ from saccade.serving.gateway.instances import (
     LostVisualTokensError,
 )
 from saccade.serving.gateway.metrics import GatewayMetrics
-from saccade.serving.gateway.placing import PlacementName
+from saccade.serving.gateway.placing import PlacementName, Placer
 from saccade.serving.gateway.prefixes import PrefixCaches
 from saccade.serving.gateway.visual import VisualTokenSource
 from saccade.serving.media.inspect import PictureHeader
@@ -37,6 +38,7 @@ LEASE_S = 30.0
 TOKENS = (7, 8, 9)
 NUM_VISUAL_TOKENS = 64
 NUM_BYTES = 1000
+AHEAD_TOKENS = 64
 
 Pull = Literal["works", "fails", "refused", "dies"]
 """What `generate` does: works, ends with an error chunk after it began to pull, raises before that,
@@ -273,13 +275,17 @@ class Cluster:
             clock=self.world.clock,
         )
         self.prefixes = PrefixCaches(PrefixIndexConfig(), self.metrics.prefixes)
+        placer = Placer(self.instances, self.prefixes, placement)
+        self.ahead = TextAhead(
+            self.instances, placer, min_tokens=AHEAD_TOKENS, timeout_s=stage_timeout_s
+        )
         self.dispatcher = Dispatcher(
             self.instances,
             self.metrics,
             self.visual,
-            self.prefixes,
+            placer,
+            self.ahead,
             stage_timeout_s=stage_timeout_s,
-            placement=placement,
             clock=self.world.clock,
         )
 
