@@ -29,7 +29,7 @@ class PrefixIndexConfig(Section):
     max_blocks: int = Field(
         default=2**19,
         ge=1,
-        description="KV blocks of all instances that the gateway remembers, about 130 bytes each.",
+        description="KV blocks of all instances that the gateway remembers, about 100 bytes each.",
     )
     replay_batches: int = Field(
         default=10_000,
