@@ -138,6 +138,7 @@ class LLMRuntime:
     def kv_events(self) -> KvEventSource | None:
         """Where the engine publishes its KV events, if it does."""
         for config in self._engine.get_kv_event_sources().values():
+            assert config.replay_endpoint is not None, "`instance_engine_args` asks for one"
             block_size = self._engine.vllm_config.cache_config.block_size
             return KvEventSource(config.endpoint, config.replay_endpoint, block_size, hash_seed())
         return None
