@@ -73,8 +73,7 @@ class KvEventFollower:
         """Ask for batches until none is missing; forget everything when that does not work."""
         try:
             for _ in range(MAX_REPLAYS):
-                batches, complete = await self._replay(context)
-                if self._blocks.on_replay(batches) and complete:
+                if await self._replay(context):
                     return True
         except BadBatchError as error:
             log.warning("instance %s: KV events that cannot be read: %s", self._name, error)
@@ -82,8 +81,8 @@ class KvEventFollower:
         await asyncio.sleep(self._reconcile_s)
         return False
 
-    async def _replay(self, context: zmq.asyncio.Context) -> tuple[list[Batch], bool]:
-        """What the publisher still has, and whether it has come to its end in time."""
+    async def _replay(self, context: zmq.asyncio.Context) -> bool:
+        """Take in what the publisher still has; False when another replay is needed."""
         batches: list[Batch] = []
         # A socket for each request, so that no late answer is taken for the next one's.
         async with _socket(context, zmq.DEALER, self._source.replay_endpoint) as replay:
@@ -92,11 +91,15 @@ class KvEventFollower:
             while await replay.poll(round(REPLAY_TIMEOUT_S * 1e3)):
                 frames = await replay.recv_multipart()
                 if int.from_bytes(frames[-2], "big", signed=True) == END_OF_REPLAY:
-                    return batches, True
+                    return self._blocks.on_replay(batches)
                 batches.append(self._decoded(frames))
-                if len(batches) % BATCHES_AT_ONCE == 0:
+                if len(batches) > BATCHES_AT_ONCE:
+                    if not self._blocks.on_replay(batches):
+                        return False
+                    # What follows has to continue from there.
+                    batches = batches[-1:]
                     await asyncio.sleep(0)
-        return batches, False
+        return False
 
     def _decoded(self, frames: list[bytes]) -> Batch:
         if len(frames) < 2:

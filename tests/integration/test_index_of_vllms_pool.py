@@ -71,7 +71,7 @@ class Engine:
 
     def batch(self) -> tuple[bytes, bytes] | None:
         """What the step would publish, as the publisher writes it."""
-        events = self.manager.take_events()
+        events: Any = self.manager.take_events()
         if not events:
             return None
         self._seq += 1
