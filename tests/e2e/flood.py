@@ -1,26 +1,30 @@
 """Many requests at once, each with many large pictures by URL."""
 
 import asyncio
+import subprocess
+import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import httpx2
 from PIL import Image
 
+ROOT = Path(__file__).parents[2]
 NUM_REQUESTS = 200
 NUM_PICTURES = 16
 
 
 def photograph() -> bytes:
-    """A JPEG of 12 megapixels, about 1.5 MB."""
-    noise = Image.effect_noise((500, 375), 90).resize((4000, 3000)).convert("RGB")
+    """A JPEG of 12 megapixels, about 1.2 MB."""
+    noise = Image.effect_noise((200, 150), 90).resize((4000, 3000)).convert("RGB")
     file = BytesIO()
-    noise.save(file, "JPEG", quality=85)
+    noise.save(file, "JPEG", quality=75)
     return file.getvalue()
 
 
@@ -60,6 +64,23 @@ def pictures_by_url() -> Iterator[str]:
         server.server_close()
 
 
+@contextmanager
+def pictures_of_another_process() -> Iterator[str]:
+    """The same, where whoever asks can measure its own memory."""
+    serving = subprocess.Popen(
+        [sys.executable, "-m", "tests.e2e.flood"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    )
+    with serving:
+        assert serving.stdin is not None
+        assert serving.stdout is not None
+        yield serving.stdout.readline().strip()
+        serving.stdin.close()
+
+
 async def flood(url: str, pictures: str, key: str = "none") -> Counter[tuple[int, str]]:
     """Statuses and error codes of 200 requests that arrive at once."""
     limits = httpx2.Limits(max_connections=None)
@@ -81,3 +102,14 @@ async def flood(url: str, pictures: str, key: str = "none") -> Counter[tuple[int
             return response.status_code, str(error.get("code"))
 
         return Counter(await asyncio.gather(*(one(number) for number in range(NUM_REQUESTS))))
+
+
+def main() -> None:
+    """Serve pictures from a process of its own until its input ends; prints where."""
+    with pictures_by_url() as url:
+        print(url, flush=True)  # noqa: T201  # for whoever has started it
+        sys.stdin.read()
+
+
+if __name__ == "__main__":
+    main()
