@@ -235,6 +235,7 @@ async def num_cached(runtime: LLMRuntime, key: str, prompt: Prompt, visual: Any 
 
 
 @pytest.mark.slow
+@pytest.mark.asyncio(loop_scope="module")
 async def test_what_the_index_expects_is_what_the_engine_has(engine: LLMRuntime) -> None:
     source = engine.kv_events
     assert source is not None
@@ -269,6 +270,7 @@ async def test_what_the_index_expects_is_what_the_engine_has(engine: LLMRuntime)
 
 
 @pytest.mark.slow
+@pytest.mark.asyncio(loop_scope="module")
 async def test_blocks_that_make_room_leave_the_index(engine: LLMRuntime) -> None:
     """More prompts than the KV cache holds, one after the other."""
     source = engine.kv_events
