@@ -70,6 +70,7 @@ def stock_vllm(checkpoint: Path, folder: Path, cores: str | None = None) -> Iter
     arguments += ["--served-model-name", MODEL, "--host", "127.0.0.1", "--port", str(port)]
     arguments += ["--dtype", "float32", "--max-model-len", "2048", "--enforce-eager"]
     arguments += ["--block-size", str(BLOCK_SIZE), "--limit-mm-per-prompt", '{"image": 4}']
+    arguments += ["--enable-prompt-tokens-details"]
     with _running("vllm", arguments, port, "/health", folder, cores) as server:
         yield server
 

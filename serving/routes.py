@@ -35,7 +35,7 @@ def routes(
         "/detokenize": {"POST": guard.tokenization},
         "/v1/models": {"GET": _authenticated(tenants, json_endpoint(_all_models(app)))},
         "/v1/models/*": {"GET": _authenticated(tenants, json_endpoint(_one_model(app)))},
-        "/saccade/cache": cache_endpoints(tenants, visual, metrics.visual_cache),
+        "/saccade/cache": cache_endpoints(tenants, visual, metrics.visual_cache, metrics.prefixes),
         "/livez": _get(json_endpoint(_alive)),
         "/readyz": _get(json_endpoint(_ready(readiness))),
         "/health": _get(app),

@@ -19,11 +19,14 @@ from saccade.serving.api.probes import Readiness
 from saccade.serving.api.tenants import Tenants
 from saccade.serving.cluster.launch import Cluster, Progress, StartError
 from saccade.serving.config.settings import Settings
+from saccade.serving.gateway.ahead import TextAhead
 from saccade.serving.gateway.context import LLM_STAGES, STAGES
 from saccade.serving.gateway.dispatch import Dispatcher
 from saccade.serving.gateway.instances import Instances
 from saccade.serving.gateway.loop_lag import watching_lag
 from saccade.serving.gateway.metrics import GatewayMetrics
+from saccade.serving.gateway.placing import Placer
+from saccade.serving.gateway.prefixes import PrefixCaches
 from saccade.serving.gateway.visual import VisualTokenSource
 from saccade.serving.media.fetch import MediaFetcher
 from saccade.serving.routes import routes
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
     from saccade.serving.engine.client import GatewayEngineClient
     from saccade.serving.engine.placeholder import Placeholders
     from saccade.serving.gateway.pruning import PruningPolicy
+    from saccade.serving.instance.actor import InstanceCheck
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -50,7 +54,8 @@ class Gateway:
         self._progress = progress
         self._instances = Instances()
         self._metrics = GatewayMetrics(CollectorRegistry())
-        self._cluster = Cluster(settings, self._instances, self._metrics.on_check)
+        self._cluster = Cluster(settings, self._instances, self._on_check)
+        self._prefixes = PrefixCaches(settings.prefix_index, self._metrics.prefixes)
         stages = STAGES if settings.serves_pictures else LLM_STAGES
         self._readiness = Readiness(self._instances, stages)
         timeout_s = settings.cluster.stage_timeout_s
@@ -61,8 +66,18 @@ class Gateway:
             model=str(settings.model.path),
             stage_timeout_s=timeout_s,
         )
+        prefix_index = settings.prefix_index
+        placer = Placer(self._instances, self._prefixes, prefix_index.placement)
+        self._ahead = TextAhead(
+            self._instances, placer, min_tokens=prefix_index.ahead_tokens, timeout_s=timeout_s
+        )
         self._dispatcher = Dispatcher(
-            self._instances, self._metrics, self._visual, stage_timeout_s=timeout_s
+            self._instances,
+            self._metrics,
+            self._visual,
+            placer,
+            self._ahead,
+            stage_timeout_s=timeout_s,
         )
 
     async def run(
@@ -78,6 +93,8 @@ class Gateway:
         async with AsyncExitStack() as stack:
             listener = stack.enter_context(_listen(self._settings))
             await stack.enter_async_context(watching_lag(self._metrics.loop_lag))
+            # After the cluster, whose watchers have engines followed.
+            stack.push_async_callback(self._prefixes.close)
             stack.push_async_callback(self._cluster.stop)
             fetcher = await stack.enter_async_context(MediaFetcher(self._settings.media))
             await _unless(stop, self._start(fetcher, stack, listener))
@@ -146,7 +163,9 @@ class Gateway:
 
     def _load_engine_client(self) -> "tuple[GatewayEngineClient, Placeholders | None]":
         from saccade.serving.engine.app import gateway_config
+        from saccade.serving.engine.block_hashes import BlockHasher, hash_seed
         from saccade.serving.engine.client import GatewayEngineClient
+        from saccade.serving.engine.codec import one_token
         from saccade.serving.engine.given import GivenTokens
         from saccade.serving.engine.handed import Receiver
         from saccade.serving.engine.placeholder import Placeholders
@@ -154,6 +173,9 @@ class Gateway:
         client = GatewayEngineClient(  # type: ignore[abstract]  # completed at run time
             gateway_config(self._settings), self._dispatcher, self._is_healthy
         )
+        block_size = self._settings.engine.block_size
+        self._prefixes.hash_with(BlockHasher(block_size), block_size, hash_seed())
+        self._ahead.sample_with(one_token())
         if not self._settings.takes_visual_tokens:
             return client, None
         from saccade.encoders.registry import ENCODERS
@@ -178,6 +200,10 @@ class Gateway:
     def _load(self) -> tuple[int, int]:
         """Requests that wait for admission, and answers that are being made."""
         return self._admission.queued, self._admission.running
+
+    def _on_check(self, name: str, check: "InstanceCheck | None") -> None:
+        self._metrics.on_check(name, check)
+        self._prefixes.follow(name, self._instances[name].kv_events if check else None)
 
     def _is_healthy(self) -> bool:
         """For `/health`, as vLLM means it: an engine answers."""

@@ -1,4 +1,4 @@
-"""`/saccade/cache`: what the visual-token cache holds, and emptying it."""
+"""`/saccade/cache`: what the caches hold, and emptying the one of visual tokens."""
 
 from typing import Any
 
@@ -8,18 +8,22 @@ from saccade.serving.api.tenants import Tenants
 from saccade.serving.caches.keys import cache_salt
 from saccade.serving.errors import InternalError
 from saccade.serving.gateway.instances import InstanceError
+from saccade.serving.gateway.prefix_metrics import PrefixMetrics
 from saccade.serving.gateway.visual import VisualTokenSource
 from saccade.serving.gateway.visual_metrics import VisualCacheMetrics
 
 
 def cache_endpoints(
-    tenants: Tenants, visual: VisualTokenSource, metrics: VisualCacheMetrics
+    tenants: Tenants,
+    visual: VisualTokenSource,
+    metrics: VisualCacheMetrics,
+    prefixes: PrefixMetrics,
 ) -> dict[str, Endpoint]:
     """GET for the numbers, of the whole system; DELETE removes what is the caller's tenant's."""
 
     async def stats(scope: Scope, _: Receive, send: Send) -> None:
         tenants.tenant_of(scope)
-        await send_json(send, 200, _stats(metrics))
+        await send_json(send, 200, {**_stats(metrics), "prefix": prefixes.totals()})
 
     async def clear(scope: Scope, _: Receive, send: Send) -> None:
         tenant = tenants.tenant_of(scope)

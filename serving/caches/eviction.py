@@ -33,6 +33,10 @@ class Eviction(Protocol):
         """An entry of this priority had to go."""
         ...
 
+    def fresh(self) -> "Eviction":
+        """The same policy, without memory."""
+        ...
+
 
 class GreedyDualSizeFrequency:
     """GDSF (Cherkasova, 1998): H = L + uses x cost / size.
@@ -50,6 +54,9 @@ class GreedyDualSizeFrequency:
     def evicted(self, priority: float) -> None:
         self._inflation = max(self._inflation, priority)
 
+    def fresh(self) -> Eviction:
+        return GreedyDualSizeFrequency()
+
 
 class LeastRecentlyUsed:
     """All are equal, so recency decides."""
@@ -59,6 +66,9 @@ class LeastRecentlyUsed:
 
     def evicted(self, priority: float) -> None:
         """Nothing to remember."""
+
+    def fresh(self) -> Eviction:
+        return LeastRecentlyUsed()
 
 
 def eviction(name: EvictionName) -> Eviction:

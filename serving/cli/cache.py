@@ -1,4 +1,4 @@
-"""`saccade cache`: the visual-token cache of a running server."""
+"""`saccade cache`: the caches of a running server."""
 
 import json
 import os
@@ -10,7 +10,7 @@ from saccade.serving.cli.chat import DEFAULT_URL
 from saccade.serving.cli.options import fail
 
 app = typer.Typer(
-    help="Look at, or empty, the visual-token cache of a running server.",
+    help="Look at, or empty, the caches of a running server.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -35,7 +35,10 @@ def stats(
     url: Url = DEFAULT_URL,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Print hits, misses and what each tier holds, since the server started.
+    """Print hits, misses and what is held, since the server started.
+
+    Of visual tokens by tier; of prompts, what the prefix caches of the LLM instances hold as far
+    as the gateway's index knows, and how right the index was.
 
     Numbers of instances are up to some seconds old. The API key, if the server wants one, is read
     from the variable SACCADE_API_KEY.
@@ -79,9 +82,6 @@ def _call(method: str, url: str) -> Any:
 
 
 def _print(answer: Any) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     hits = answer["hits"]
     pictures = answer["encoded"] + answer["joined"] + sum(hits.values())
     saved_s = sum(answer["saved_ms"].values()) / 1e3
@@ -90,19 +90,57 @@ def _print(answer: Any) -> None:
         + ", ".join(f"{number:,} from {tier}" for tier, number in hits.items())
         + f"\n{saved_s:,.1f} s of preprocessing and encoding saved"
     )
-    if not answer["tiers"]:
+    if answer["tiers"]:
+        _print_tiers(answer["tiers"])
+    else:
         typer.echo("nothing is kept (visual_cache.enabled is off)")
-        return
-    table = Table(box=None, pad_edge=False)
-    for title in ("tier", "instance", "entries", "MB", "of MB", "evictions", "corrupted", "errors"):
-        table.add_column(title, justify="left" if title in {"tier", "instance"} else "right")
-    for row in answer["tiers"]:
-        table.add_row(
-            row["tier"],
-            row["instance"],
-            f"{row['entries']:,}",
-            f"{row['bytes'] / 1e6:,.1f}",
-            f"{row['budget_bytes'] / 1e6:,.1f}",
-            *(f"{row[name]:,}" for name in ("evictions", "corrupted", "errors")),
+    _print_prefix(answer["prefix"])
+
+
+def _print_tiers(rows: Any) -> None:
+    columns = ("tier", "instance", "entries", "MB", "of MB", "evictions", "corrupted", "errors")
+    _print_table(
+        columns,
+        [
+            (
+                row["tier"],
+                row["instance"],
+                f"{row['entries']:,}",
+                f"{row['bytes'] / 1e6:,.1f}",
+                f"{row['budget_bytes'] / 1e6:,.1f}",
+                *(f"{row[name]:,}" for name in columns[5:]),
+            )
+            for row in rows
+        ],
+    )
+
+
+def _print_prefix(prefix: Any) -> None:
+    typer.echo(
+        f"\n{prefix['cached_tokens']:,} prompt tokens were cached, {prefix['expected_tokens']:,} "
+        f"expected ({prefix['too_many_tokens']:,} too many, {prefix['too_few_tokens']:,} too few)\n"
+        f"{prefix['saved_ms'] / 1e3:,.1f} s of prefill saved, by the cost model"
+    )
+    if not prefix["instances"]:
+        typer.echo(
+            "no prefix cache is followed (prefix_index.enabled is off, or no instance is up)"
         )
+        return
+    columns = ("instance", "blocks", "batches", "gaps", "rebuilds")
+    rows = prefix["instances"]
+    _print_table(
+        columns,
+        [(row["instance"], *(f"{row[name]:,}" for name in columns[1:])) for row in rows],
+    )
+
+
+def _print_table(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for title in columns:
+        table.add_column(title, justify="left" if title in {"tier", "instance"} else "right")
+    for row in rows:
+        table.add_row(*row)
     Console(highlight=False).print(table)

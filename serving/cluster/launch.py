@@ -136,6 +136,7 @@ class Cluster:
             roles,
             encoder_revision=facts.encoder_revision,
             kept_at_start=facts.kept,
+            kv_events=facts.kv_events,
         )
         progress(spec.name, f"ready (process {facts.pid})")
 

@@ -41,6 +41,10 @@ class EngineConfig(Section):
         ge=1,
         description="Tokens in a KV block; short prompts hit the prefix cache only in whole blocks",
     )
+    prefix_caching: bool = Field(
+        default=True,
+        description="Keep the KV of prompts for those that begin alike; off: each is computed.",
+    )
     kv_cache_bytes: int = Field(
         default=256 * 2**20, ge=2**20, description="KV cache of one instance."
     )

@@ -15,6 +15,7 @@ from pydantic_settings import (
 from saccade.serving.config.api import ApiConfig
 from saccade.serving.config.instances import ClusterConfig, EngineConfig, InstanceGroup
 from saccade.serving.config.media import MediaConfig
+from saccade.serving.config.prefix_index import PrefixIndexConfig
 from saccade.serving.config.pruning import PruningConfig
 from saccade.serving.config.section import Section
 from saccade.serving.config.visual_cache import VisualCacheConfig
@@ -104,6 +105,10 @@ class Settings(BaseSettings):
     )
     pruning: PruningConfig = Field(
         default_factory=PruningConfig, description="Fewer visual tokens for the LLM."
+    )
+    prefix_index: PrefixIndexConfig = Field(
+        default_factory=PrefixIndexConfig,
+        description="What the gateway knows of the LLM instances' prefix caches.",
     )
     log: LogConfig = Field(default_factory=LogConfig, description="Logging.")
 

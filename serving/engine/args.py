@@ -2,12 +2,13 @@
 
 from typing import Any
 
-from vllm.config import KVTransferConfig
+from vllm.config import KVEventsConfig, KVTransferConfig
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.platforms import current_platform
 
 from saccade.encoders.registry import ENCODERS
 from saccade.serving.config.settings import Settings
+from saccade.serving.engine.block_hashes import HASH_ALGORITHM
 
 
 def gateway_engine_args(settings: Settings) -> dict[str, Any]:
@@ -34,11 +35,28 @@ def instance_engine_args(settings: Settings) -> AsyncEngineArgs:
             kv_load_failure_policy="fail",
             kv_connector_extra_config={"kv_lease_duration": settings.engine.kv_lease_s},
         ),
+        enable_prefix_caching=settings.engine.prefix_caching,
+        kv_events_config=_kv_events(settings),
+        prefix_caching_hash_algo=HASH_ALGORITHM,
         kv_cache_memory_bytes=settings.engine.kv_cache_bytes,
         max_num_seqs=settings.engine.max_num_seqs,
         enforce_eager=on_cpu,
         disable_log_stats=True,
         hf_overrides=with_positions if _makes_positions(settings) else {},
+    )
+
+
+def _kv_events(settings: Settings) -> KVEventsConfig | None:
+    """Published on free ports of the interface that VLLM_HOST_IP names, not on all of them."""
+    index = settings.prefix_index
+    if not (index.enabled and settings.engine.prefix_caching):
+        return None
+    return KVEventsConfig(
+        enable_kv_cache_events=True,
+        publisher="zmq",
+        endpoint="tcp://*:0",
+        replay_endpoint="tcp://*:0",
+        buffer_steps=index.replay_batches,
     )
 
 

@@ -16,6 +16,11 @@ def encode_sampling(params: SamplingParams) -> bytes:
     return _encoder.encode(params)
 
 
+def one_token() -> bytes:
+    """Parameters of an answer that nobody reads: the prompt is what is to be computed."""
+    return encode_sampling(SamplingParams(temperature=0.0, max_tokens=1, detokenize=False))
+
+
 def decode_sampling(data: bytes) -> SamplingParams:
     return _sampling.decode(data)
 

@@ -15,8 +15,10 @@ from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
 from saccade.encoders.base import VisualTokens
 from saccade.encoders.registry import ENCODERS
+from saccade.serving.caches.block_events import KvEventSource
 from saccade.serving.config.settings import Settings
 from saccade.serving.engine.args import instance_engine_args
+from saccade.serving.engine.block_hashes import hash_seed
 from saccade.serving.engine.codec import (
     decode_sampling,
     decode_value,
@@ -131,6 +133,15 @@ class LLMRuntime:
     def num_unfinished(self) -> int:
         """Requests that the engine has not ended."""
         return int(self._engine.output_processor.get_num_unfinished_requests())
+
+    @property
+    def kv_events(self) -> KvEventSource | None:
+        """Where the engine publishes its KV events, if it does."""
+        for config in self._engine.get_kv_event_sources().values():
+            assert config.replay_endpoint is not None, "`instance_engine_args` asks for one"
+            block_size = self._engine.vllm_config.cache_config.block_size
+            return KvEventSource(config.endpoint, config.replay_endpoint, block_size, hash_seed())
+        return None
 
     def shutdown(self, timeout_s: float) -> None:
         self._engine.shutdown(timeout=timeout_s)

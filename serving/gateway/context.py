@@ -52,6 +52,11 @@ class PendingPicture:
         return self.num_visual_tokens if self.pruning is None else self.pruning.num_tokens
 
     @property
+    def is_exact(self) -> bool:
+        """Else fewer than `num_reserved` may be left, which is known when they are there."""
+        return self.pruning is None or self.pruning.is_exact
+
+    @property
     def pruning_key(self) -> str:
         """What a cache of pruned tokens must tell apart, besides the picture."""
         return "" if self.pruning is None else self.pruning.key
@@ -93,6 +98,8 @@ class RequestContext:
     pinned: Placement | None = None
     """Set by the warm-up, which has to reach every instance."""
     records: list[StageRecord] = field(default_factory=list)
+    ahead: bool = False
+    """Its text may have been sent ahead of its pictures."""
     error: SaccadeError | None = None
     """What ended the request after its response had begun."""
     encoded: "asyncio.Task[list[Reference]] | None" = None

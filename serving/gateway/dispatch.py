@@ -9,12 +9,13 @@ import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from saccade.scheduler.placement import NoInstanceError, Placement, place
+from saccade.scheduler.placement import NoInstanceError, Placement
 from saccade.scheduler.requests import RequestShape
 from saccade.serving.errors import InternalError, InvalidRequestError, OverloadedError
+from saccade.serving.gateway.ahead import TextAhead
 from saccade.serving.gateway.context import Reference, RequestContext
 from saccade.serving.gateway.handover import Handover
 from saccade.serving.gateway.instances import (
@@ -25,6 +26,8 @@ from saccade.serving.gateway.instances import (
     in_time,
 )
 from saccade.serving.gateway.metrics import GatewayMetrics
+from saccade.serving.gateway.placing import Placer
+from saccade.serving.gateway.prefixes import PrefixEstimate
 from saccade.serving.gateway.visual import VisualTokenSource
 from saccade.serving.transport.instance_pb2 import GenerateChunk, GenerateRequest, Prompt
 
@@ -45,6 +48,7 @@ class Answer:
     """vLLM's SamplingParams as msgpack."""
     one_instance: bool = False
     """Prefill and decode may not be split: prompt log-probabilities are asked for."""
+    prefix: PrefixEstimate = field(default_factory=PrefixEstimate)
 
 
 class Dispatcher:
@@ -55,6 +59,8 @@ class Dispatcher:
         instances: Instances,
         metrics: GatewayMetrics,
         visual: VisualTokenSource,
+        placer: Placer,
+        ahead: TextAhead,
         *,
         stage_timeout_s: float,
         clock: Callable[[], float] = time.monotonic,
@@ -62,6 +68,8 @@ class Dispatcher:
         self.instances = instances
         self._metrics = metrics
         self._visual = visual
+        self._placer = placer
+        self._ahead = ahead
         self._stage_timeout_s = stage_timeout_s
         self._clock = clock
         self._background: set[asyncio.Task[None]] = set()
@@ -81,10 +89,12 @@ class Dispatcher:
                     yield chunk
 
     async def visual_token_counts(self, context: RequestContext) -> list[int]:
-        """How many tokens each picture of a request became; waits until they are there.
+        """How many tokens each picture of a request becomes; waits for what depends on content.
 
         Raises as `generate` does.
         """
+        if all(pending.is_exact for pending in context.pictures):
+            return [pending.num_reserved for pending in context.pictures]
         with _as_answers(context):
             return [one.num_tokens for one in await self._visual.references(context)]
 
@@ -98,6 +108,8 @@ class Dispatcher:
                 "Prompt log-probabilities are not served: no instance both prefills and decodes.",
                 param="prompt_logprobs",
             )
+        if context.pictures and context.pinned is None:
+            self._in_background(self._ahead.run(context, answer.key + "/ahead", answer.prompt))
         references = await self._visual.references(context)
         self._metrics.prompt_tokens.inc(len(answer.prompt.token_ids))
         placement = context.pinned or self._place(context, answer)
@@ -105,6 +117,7 @@ class Dispatcher:
         async with aclosing(run(context, answer, placement, references)) as chunks:
             async for chunk in chunks:
                 self._metrics.generation_tokens.inc(len(chunk.token_ids))
+                self._placer.prefixes.settle(answer.prefix, answer.prompt, chunk)
                 yield chunk
 
     # One instance ------------------------------------------------------------------------------
@@ -179,7 +192,7 @@ class Dispatcher:
     ) -> Handover:
         await self._stage(context, prefill, answer.key, references)
         started = self._clock()
-        with prefill.working("prefill"):
+        with prefill.working("prefill") as alone:
             call = asyncio.ensure_future(
                 in_time(
                     prefill.name,
@@ -193,6 +206,8 @@ class Dispatcher:
             except asyncio.CancelledError:
                 self._in_background(self._abandon(call, answer.key, prefill, decode))
                 raise
+            if alone():
+                answer.prefix.prefill_s = self._clock() - started
         self._record(context, "prefill", prefill.name, self._clock() - started)
         self._metrics.kv_handovers.inc()
         return Handover(prefill.name, params, self._clock() + lease_s, lease_s)
@@ -251,7 +266,7 @@ class Dispatcher:
             tenant=context.tenant,
             one_instance=answer.one_instance,
         )
-        return place(self.instances.index(), shape, ("prefill", "decode"))
+        return self._placer.place(shape, answer.prompt, answer.prefix)
 
     # Helpers -----------------------------------------------------------------------------------
 

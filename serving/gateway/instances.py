@@ -1,16 +1,18 @@
 """What dispatch needs of an instance, whatever carries the calls."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from saccade.scheduler.cluster import InstanceState, Role, StageLoad
-from saccade.scheduler.cost_model import UNIT
+from saccade.scheduler.cost_model import UNIT, CostModel
 from saccade.scheduler.index import PlacementIndex
 from saccade.scheduler.policy import ONE_POOL
+from saccade.scheduler.requests import PrefixKey
+from saccade.serving.caches.block_events import KvEventSource
 from saccade.serving.caches.keys import PictureId
 from saccade.serving.caches.stats import Source
 from saccade.serving.media.load import Encodable
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _NOBODY: Final[Mapping[str, str]] = MappingProxyType({})
+_NOTHING: Final[Mapping[str, int]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,20 +118,39 @@ class Instance:
     encoder_revision: str = ""
     kept_at_start: frozenset[str] = frozenset()
     """Files whose visual tokens were on its disk when it started, by `caches.keys.bytes_key`."""
+    kv_events: KvEventSource | None = None
+    """Where its engine says which KV blocks it holds, if it does."""
     load: dict[Role, int] = field(default_factory=dict)
+    num_begun: int = 0
+    """Stages of requests, since it started."""
 
-    def state(self, visual_cache: frozenset[str] = frozenset()) -> InstanceState:
+    def state(
+        self,
+        visual_cache: frozenset[str] = frozenset(),
+        prefix_cache: frozenset[str] = frozenset(),
+    ) -> InstanceState:
         load = {role: StageLoad(num, float(num), num) for role, num in self.load.items()}
         return InstanceState(
-            self.name, self.resident, self.roles, load=load, visual_cache=visual_cache
+            self.name,
+            self.resident,
+            self.roles,
+            load=load,
+            visual_cache=visual_cache,
+            prefix_cache=prefix_cache,
         )
 
     @contextmanager
-    def working(self, role: Role) -> Iterator[None]:
-        """Counts one request in `role` while it is being worked on."""
+    def working(self, role: Role) -> Iterator[Callable[[], bool]]:
+        """Counts one request in `role` while it is being worked on.
+
+        Yields:
+            Whether it has had the instance to itself so far.
+        """
         self.load[role] = self.load.get(role, 0) + 1
+        self.num_begun += 1
+        first, number = sum(self.load.values()) == 1, self.num_begun
         try:
-            yield
+            yield lambda: first and self.num_begun == number
         finally:
             self.load[role] -= 1
 
@@ -140,16 +162,33 @@ class Instances(dict[str, Instance]):
         """Those that may get work."""
         return [instance.state() for instance in self.values() if instance.alive]
 
-    def index(self, holders: Mapping[str, str] = _NOBODY) -> PlacementIndex:
+    def index(
+        self,
+        holders: Mapping[str, str] = _NOBODY,
+        held_tokens: Mapping[str, int] = _NOTHING,
+        cost_model: CostModel = UNIT,
+    ) -> PlacementIndex:
         """For one placement. Queues are in numbers of requests: no stage has been timed here.
 
-        `holders` says for keys of visual tokens, those of the request at hand, who holds them.
+        `holders` says for keys of visual tokens, those of the request at hand, who holds them;
+        `held_tokens`, how many tokens of its prompt instances have in their prefix caches.
         """
-        if not holders:
-            return PlacementIndex(ONE_POOL, UNIT, self.states())
+        if not holders and not held_tokens:
+            return PlacementIndex(ONE_POOL, cost_model, self.states())
+        prefixes = prefix_keys(held_tokens)
         states = [
-            instance.state(frozenset(key for key, name in holders.items() if name == instance.name))
+            instance.state(
+                frozenset(key for key, name in holders.items() if name == instance.name),
+                frozenset(
+                    one.key for one in prefixes if one.tokens <= held_tokens.get(instance.name, 0)
+                ),
+            )
             for instance in self.values()
             if instance.alive
         ]
-        return PlacementIndex(ONE_POOL, UNIT, states)
+        return PlacementIndex(ONE_POOL, cost_model, states)
+
+
+def prefix_keys(held_tokens: Mapping[str, int]) -> tuple[PrefixKey, ...]:
+    """The beginnings of one prompt that somebody holds, shortest first."""
+    return tuple(PrefixKey(str(tokens), tokens) for tokens in sorted(set(held_tokens.values())))

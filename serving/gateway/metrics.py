@@ -10,6 +10,7 @@ from prometheus_client import (
     disable_created_metrics,
 )
 
+from saccade.serving.gateway.prefix_metrics import PrefixMetrics
 from saccade.serving.gateway.visual_metrics import VisualCacheMetrics
 
 if TYPE_CHECKING:
@@ -95,6 +96,7 @@ class GatewayMetrics:
             registry=registry,
         )
         self.visual_cache = VisualCacheMetrics(registry)
+        self.prefixes = PrefixMetrics(registry)
         self.prompt_tokens = Counter(
             "saccade_prompt_tokens", "Tokens of prompts, as the LLM saw them.", registry=registry
         )

@@ -22,6 +22,7 @@ from saccade.serving.media.sampling import ClipHeader
 if TYPE_CHECKING:
     from saccade.encoders.base import VisualTokens
     from saccade.encoders.pruning.stage import Report
+    from saccade.serving.caches.block_events import KvEventSource
     from saccade.serving.instance.cached import Delivered
     from saccade.serving.instance.pruning import PruningOrder
 
@@ -58,6 +59,8 @@ class InstanceFacts:
     """Empty for an instance that keeps no visual tokens."""
     kept: frozenset[str]
     """Files whose visual tokens it found on its disk, by `bytes_key`."""
+    kv_events: "KvEventSource | None" = None
+    """Where its engine says which KV blocks it holds, if it does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +130,7 @@ class InstanceActor:
             os.getpid(),
             encode.revision if encode else "",
             encode.known() if encode else frozenset(),
+            self._runtime.kv_events if self._runtime else None,
         )
 
     async def encode(
@@ -202,6 +206,7 @@ class InstanceActor:
     async def _start_llm(self) -> str:
         host = ray.util.get_node_ip_address()
         os.environ["VLLM_NIXL_SIDE_CHANNEL_HOST"] = host
+        os.environ.setdefault("VLLM_HOST_IP", host)
         os.environ["VLLM_NIXL_SIDE_CHANNEL_PORT"] = str(_free_port(host))
         runtime_module = await asyncio.to_thread(_import_runtime)
         from saccade.serving.instance.service import InstanceService, serve

@@ -206,11 +206,15 @@ class _Download:
             raise self._failed("its server sent it compressed although asked not to")
         self._check_size(int(_header(response, b"content-length") or 0))
         body = bytearray()
-        async for chunk in response.aiter_stream():
-            self._check_size(len(body) + len(chunk))
-            self.budget.take(len(chunk), self.param)
-            body += chunk
-        return bytes(body)
+        try:
+            async for chunk in response.aiter_stream():
+                self._check_size(len(body) + len(chunk))
+                self.budget.take(len(chunk), self.param)
+                body += chunk
+            return bytes(body)
+        finally:
+            # A traceback that leads here may live on for long, and would keep what it had read.
+            body.clear()
 
     def _check_size(self, num_bytes: int) -> None:
         limit = self.config.max_bytes_of(self.kind)

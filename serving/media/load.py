@@ -103,14 +103,23 @@ async def load_media(
         ]
         return await asyncio.to_thread(_examine, _without_text(part), files, config)
 
+    return await _all([asyncio.ensure_future(load(part)) for part in parts])
+
+
+async def _all(tasks: "list[asyncio.Future[Media]]") -> list[Media]:
+    """The results in order; the first failure ends the others.
+
+    Not a task group: its exceptions and their frames refer to each other, so that half-read files
+    would stay until the garbage collector finds them, long after they were given back.
+    """
     try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(load(part)) for part in parts]
-    except* Exception as failures:
-        first = failures.exceptions[0]
-    else:
-        return [task.result() for task in tasks]
-    raise first
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        tasks.clear()
 
 
 def _without_text(part: PicturePart | ClipPart) -> PicturePart | ClipPart:

@@ -48,11 +48,16 @@ def load_pair(checkpoint: Path, lease_s: int = LEASE_S) -> Pair:
     return Pair(_load(checkpoint, lease_s), _load(checkpoint, lease_s))
 
 
+def load_one(checkpoint: Path) -> LLMRuntime:
+    """One engine that publishes its KV events."""
+    return _load(checkpoint, LEASE_S)
+
+
 def _load(checkpoint: Path, lease_s: int) -> LLMRuntime:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    os.environ["VLLM_NIXL_SIDE_CHANNEL_HOST"] = "127.0.0.1"
+    os.environ["VLLM_NIXL_SIDE_CHANNEL_HOST"] = os.environ["VLLM_HOST_IP"] = "127.0.0.1"
     os.environ["VLLM_NIXL_SIDE_CHANNEL_PORT"] = str(port)
     settings = some_settings(
         model={"path": checkpoint, "dtype": "float32", "max_model_len": 2048},

@@ -156,7 +156,7 @@ class Server:
         settings = some_settings(api=api, media=media or {}, pruning=pruning or {}, **more)
         self.admission = Admission(settings.api, self.metrics)
         self.ready = ready
-        guard = Guard(
+        self.guard = guard = Guard(
             settings=settings,
             app=self.inner,
             tenants=Tenants(settings.api),

@@ -119,4 +119,58 @@ def test_a_thing_that_is_used_all_the_time_does_not_fill_the_books() -> None:
     ledger.add(Entry("a", 1, 1.0))
     for _ in range(10_000):
         ledger.use("a")
-    assert len(ledger._heap) < 100
+    assert len(ledger._shelves[""].heap) < 100
+
+
+@given(
+    policies,
+    st.lists(
+        st.tuples(st.sampled_from("xyz"), st.integers(0, 5), st.integers(1, BUDGET)), max_size=60
+    ),
+)
+def test_who_has_no_more_than_an_equal_share_loses_nothing_to_others(
+    policy: EvictionName, steps: list[tuple[str, int, int]]
+) -> None:
+    ledger = Ledger(BUDGET, eviction(policy))
+    held: dict[str, Entry] = {}
+    for owner, number, num_bytes in steps:
+        new = Entry(f"{owner}{number}", num_bytes, 1.0, owner)
+        held.pop(new.key, None)
+        evicted = ledger.add(new)
+        for gone in evicted:
+            owners = {one.owner for one in (*held.values(), new)}
+            has = sum(one.num_bytes for one in (*held.values(), new) if one.owner == gone.owner)
+            share = BUDGET / len(owners)
+            assert gone.owner == owner or has > share or new.num_bytes > share
+            del held[gone.key]
+        held[new.key] = new
+        assert set(ledger) == set(held.values())
+        assert ledger.num_bytes == sum(one.num_bytes for one in held.values()) <= BUDGET
+
+
+def test_one_tenants_flood_leaves_anothers_few_pictures_alone() -> None:
+    ledger = Ledger(100, eviction("gdsf"))
+    ledger.add(Entry("mine", 20, 1.0, "quiet"))
+    for number in range(1000):
+        # Dearer for their size, and later, so that without shares they would all stay.
+        ledger.add(Entry(str(number), 20, 500.0, "loud"))
+    assert "mine" in ledger
+    assert ledger.num_bytes == 100
+
+
+def test_what_nobody_else_needs_may_be_used_by_one() -> None:
+    ledger = Ledger(100, eviction("lru"))
+    ledger.add(Entry("mine", 10, 1.0, "quiet"))
+    evicted = [ledger.add(Entry(str(number), 10, 1.0, "loud")) for number in range(9)]
+    assert not any(evicted)
+    # And is given back to whoever comes for an equal share.
+    for number in range(4):
+        [gone] = ledger.add(Entry(f"more {number}", 10, 1.0, "quiet"))
+        assert gone.owner == "loud"
+
+
+def test_owners_who_have_nothing_left_are_forgotten() -> None:
+    ledger = Ledger(100, eviction("lru"))
+    for number in range(1000):
+        ledger.add(Entry(str(number), 50, 1.0, f"owner {number}"))
+    assert len(ledger._shelves) == 2

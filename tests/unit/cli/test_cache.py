@@ -9,7 +9,7 @@ from typer.testing import CliRunner, Result
 
 from saccade.serving.cli.main import app
 
-STATS = {
+STATS: dict[str, Any] = {
     "encoded": 3,
     "joined": 2,
     "hits": {"shared": 1000, "memory": 4, "disk": 5},
@@ -26,6 +26,16 @@ STATS = {
             "errors": 0,
         }
     ],
+    "prefix": {
+        "expected_tokens": 4096,
+        "cached_tokens": 4000,
+        "too_many_tokens": 96,
+        "too_few_tokens": 0,
+        "saved_ms": 12_340.0,
+        "instances": [
+            {"instance": "llm-0", "blocks": 2048, "batches": 77, "gaps": 1, "rebuilds": 0}
+        ],
+    },
 }
 Serve = Callable[[Any, int], list[httpx2.Request]]
 
@@ -59,6 +69,19 @@ def test_stats_are_a_summary_and_a_row_for_each_tier(serve: Serve) -> None:
     assert lines[0].startswith("1,014 pictures: 3 encoded, 2 joined, 1,000 from shared")
     assert lines[1] == "2.5 s of preprocessing and encoding saved"
     assert lines[3].split() == ["memory", "encode-0", "7", "1.5", "2.0", "1,234", "0", "0"]
+
+
+def test_stats_say_what_prefix_caches_hold_and_how_right_the_index_was(serve: Serve) -> None:
+    serve(STATS, 200)
+    output = cache("stats").stdout
+    assert "4,000 prompt tokens were cached, 4,096 expected (96 too many, 0 too few)" in output
+    assert "12.3 s of prefill saved" in output
+    assert output.splitlines()[-1].split() == ["llm-0", "2,048", "77", "1", "0"]
+
+
+def test_an_index_that_follows_nobody_says_so(serve: Serve) -> None:
+    serve(STATS | {"prefix": STATS["prefix"] | {"instances": []}}, 200)
+    assert "prefix_index.enabled is off" in cache("stats").stdout
 
 
 def test_stats_are_there_as_json(serve: Serve) -> None:

@@ -13,7 +13,9 @@ from saccade.encoders.base import VisualTokens
 from saccade.scheduler.cluster import Role
 from saccade.scheduler.roles import initial_roles
 from saccade.serving.caches.keys import PictureId
+from saccade.serving.config.prefix_index import PrefixIndexConfig
 from saccade.serving.config.visual_cache import VisualCacheConfig
+from saccade.serving.gateway.ahead import TextAhead
 from saccade.serving.gateway.context import PendingPicture, RequestContext
 from saccade.serving.gateway.dispatch import Answer, Dispatcher
 from saccade.serving.gateway.instances import (
@@ -24,6 +26,8 @@ from saccade.serving.gateway.instances import (
     LostVisualTokensError,
 )
 from saccade.serving.gateway.metrics import GatewayMetrics
+from saccade.serving.gateway.placing import PlacementName, Placer
+from saccade.serving.gateway.prefixes import PrefixCaches
 from saccade.serving.gateway.visual import VisualTokenSource
 from saccade.serving.instance.pruning import PruningOrder
 from saccade.serving.media.inspect import PictureHeader
@@ -35,6 +39,7 @@ LEASE_S = 30.0
 TOKENS = (7, 8, 9)
 NUM_VISUAL_TOKENS = 64
 NUM_BYTES = 1000
+AHEAD_TOKENS = 64
 
 Pull = Literal["works", "fails", "refused", "dies"]
 """What `generate` does: works, ends with an error chunk after it began to pull, raises before that,
@@ -252,6 +257,7 @@ class Cluster:
         script: Script | None = None,
         *,
         stage_timeout_s: float = 60.0,
+        placement: PlacementName = "cache_aware",
         visual_cache: VisualCacheConfig = VisualCacheConfig(enabled=False),  # noqa: B008
     ) -> None:
         resident = resident or SPLIT
@@ -273,10 +279,17 @@ class Cluster:
             stage_timeout_s=stage_timeout_s,
             clock=self.world.clock,
         )
+        self.prefixes = PrefixCaches(PrefixIndexConfig(), self.metrics.prefixes)
+        placer = Placer(self.instances, self.prefixes, placement)
+        self.ahead = TextAhead(
+            self.instances, placer, min_tokens=AHEAD_TOKENS, timeout_s=stage_timeout_s
+        )
         self.dispatcher = Dispatcher(
             self.instances,
             self.metrics,
             self.visual,
+            placer,
+            self.ahead,
             stage_timeout_s=stage_timeout_s,
             clock=self.world.clock,
         )
