@@ -58,7 +58,7 @@ def test_answers_are_right_more_often_than_guesses(answers: list[str]) -> None:
     """A guard against shipping weights that do not fit the code; the accuracy itself is measured
     by `saccade eval`."""
     right = sum(answer == item.question.answer for answer, item in zip(answers, ASKED, strict=True))
-    assert right / len(ASKED) > 0.5
+    assert right / len(ASKED) > 0.65
 
 
 def test_the_checkpoint_is_small_and_in_bfloat16() -> None:
