@@ -14,18 +14,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from saccade.encoders.pruning.names import BUILT_IN
 from saccade.encoders.pruning.stage import PluginError, PruningRequestError, PruningStage
 
 GROUP = "saccade.pruning"
-BUILT_IN = {
-    "cdpruner": "CDPruner",
-    "divprune": "DivPrune",
-    "holitom": "HoliTom",
-    "llavolta": "LLaVolta",
-    "random": "Random",
-    "uniform": "Uniform",
-    "visionzip": "VisionZip",
-}
 
 
 class PruningRegistry:
@@ -48,7 +40,7 @@ class PruningRegistry:
             if offered:
                 raise PluginError(f"{_origin(offered[0])} offers {name}, which is built in")
             built_in: type[PruningStage] = getattr(
-                import_module("saccade.encoders.pruning.methods"), BUILT_IN[name]
+                import_module("saccade.encoders.pruning.methods"), BUILT_IN[name].class_name
             )
             return built_in
         if not offered:

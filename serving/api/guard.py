@@ -10,7 +10,7 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from saccade.encoders.base import UnsupportedSizeError, VisualLayout, VisualTokens
 from saccade.serving.api.admission import Admission
@@ -43,11 +43,13 @@ from saccade.serving.gateway.context import (
     pinned_placement,
 )
 from saccade.serving.gateway.metrics import GatewayMetrics
-from saccade.serving.gateway.pruning import Asked, PruningPolicy
 from saccade.serving.media.fetch import MediaFetcher
 from saccade.serving.media.load import Embeds, Encodable, Media, load_media
 from saccade.serving.media.parts import replace_parts
 from saccade.serving.media.sampling import ClipHeader
+
+if TYPE_CHECKING:
+    from saccade.serving.gateway.pruning import Asked, PruningPolicy
 
 # vLLM's handlers end within a few turns of the event loop once they hear that the client has left.
 ENDING_TIMEOUT_S = 5.0
@@ -86,7 +88,7 @@ class Guard:
     fetcher: MediaFetcher
     placeholders: PicturePlaceholders | None
     """None when neither an encode instance nor clients make visual tokens: none are taken."""
-    pruning: PruningPolicy | None
+    pruning: "PruningPolicy | None"
     """None where no instance encodes."""
     metrics: GatewayMetrics
     in_flight: BytesInFlight
@@ -219,7 +221,7 @@ class Guard:
         ]
         return body | {"messages": replace_parts(messages, replacements)}
 
-    def _asked(self, extension: Extension) -> Asked | None:
+    def _asked(self, extension: Extension) -> "Asked | None":
         if self.pruning is not None:
             return self.pruning.asked(extension.pruning)
         if extension.pruning:
@@ -229,7 +231,7 @@ class Guard:
         return None
 
     async def _pending(
-        self, picture: Media, asked: Asked | None, question: str | None
+        self, picture: Media, asked: "Asked | None", question: str | None
     ) -> PendingPicture:
         placeholders = self.placeholders
         assert placeholders is not None, "pictures are taken"

@@ -9,8 +9,6 @@ import typer
 from saccade.serving.cli.options import fail
 
 if TYPE_CHECKING:
-    from saccade.encoders.base import Family
-    from saccade.encoders.pruning.stage import PruningStage
     from saccade.serving.plan import ModelSizes
 
 EPILOG = """Examples:
@@ -72,11 +70,10 @@ def _list(as_json: bool) -> None:
 
 def _rows() -> list[dict[str, Any]]:
     """One for each family with a vision tower."""
-    from saccade.encoders.pruning.registry import installed
+    from saccade.encoders.pruning.names import BUILT_IN
     from saccade.encoders.published import published
     from saccade.encoders.registry import ENCODERS
 
-    methods = installed()
     return [
         {
             "family": family.name,
@@ -86,7 +83,9 @@ def _rows() -> list[dict[str, Any]]:
             "video": family.support.video,
             "exposes": list(family.support.exposes),
             "pruning": [
-                method for method in methods.names if _possible(methods.stage_type(method), family)
+                name
+                for name, method in BUILT_IN.items()
+                if not method.needs_attention or "attention" in family.support.exposes
             ],
             "known": [
                 name
@@ -96,10 +95,6 @@ def _rows() -> list[dict[str, Any]]:
         }
         for family in ENCODERS.families()
     ]
-
-
-def _possible(method: "type[PruningStage]", family: "type[Family]") -> bool:
-    return "attention" not in method.needs or "attention" in family.support.exposes
 
 
 def _show(model: str, as_json: bool) -> None:

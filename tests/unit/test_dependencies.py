@@ -41,7 +41,7 @@ def imported_names(path: Path) -> set[str]:
             names |= {alias.name.partition(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             names.add(node.module.partition(".")[0])
-    return names - sys.stdlib_module_names - {"saccade", "tests"}
+    return names - sys.stdlib_module_names - {"saccade", "tests", "tools"}
 
 
 def undeclared_imports(folders: Iterable[str], declared: Iterable[str]) -> set[str]:
@@ -58,7 +58,8 @@ def undeclared_imports(folders: Iterable[str], declared: Iterable[str]) -> set[s
 
 def test_packages_import_what_their_extras_declare() -> None:
     folders = ("encoders", "kernels", "loadtest", "scheduler", "serving", "training")
-    assert undeclared_imports(folders, requirements(["cpu"])) == set()
+    # Triton comes with vLLM on GPUs; nothing imports it on a CPU but tests, with its interpreter.
+    assert undeclared_imports(folders, requirements(["cpu"])) == {"triton"}
 
 
 def test_tests_import_what_the_dev_group_adds() -> None:
@@ -82,5 +83,5 @@ def test_the_lock_fits_what_is_declared() -> None:
 
 
 def test_the_lock_is_for_a_cpu_and_names_no_place() -> None:
-    wrong = re.compile(r"nvidia|triton|torchaudio|torchcodec|\+cpu|://|^-")
+    wrong = re.compile(r"nvidia|torchaudio|torchcodec|\+cpu|://|^-")
     assert [line for line in lock_lines() if wrong.search(line)] == []

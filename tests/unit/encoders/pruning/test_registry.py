@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from saccade.encoders.pruning.methods import SelectingStage
+from saccade.encoders.pruning.names import BUILT_IN
 from saccade.encoders.pruning.pipeline import Limits, Pipeline
-from saccade.encoders.pruning.registry import BUILT_IN, GROUP, PruningRegistry
+from saccade.encoders.pruning.registry import GROUP, PruningRegistry
 from saccade.encoders.pruning.stage import PluginError, PruningRequestError, Shape
 from tests.unit.encoders.pruning.visuals import CONTRASTIVE, visual
 
@@ -160,3 +161,11 @@ def test_keys_tell_apart_plans_and_where_it_matters_questions() -> None:
     # A default that is spelt out is the same plan.
     spelt_out = key(None, method="holitom", keep=5, tau=0.8)
     assert spelt_out == key(None, method="holitom", keep=5)
+
+
+def test_the_list_says_of_each_method_what_its_class_says() -> None:
+    registry = PruningRegistry()
+    for name, listed in BUILT_IN.items():
+        stage_type = registry.stage_type(name)
+        assert stage_type.name == name
+        assert listed.needs_attention == ("attention" in stage_type.needs)
