@@ -66,6 +66,14 @@ def evaluate(
             "(input embeddings), for methods that look at the question."
         ),
     ] = "auto",
+    keep_positions: Annotated[
+        bool,
+        typer.Option(
+            "--keep-positions",
+            help="With --pruning: kept tokens and text stand where they would without pruning, as "
+            "a server's engine.keep_positions has it.",
+        ),
+    ] = False,
     markdown: Annotated[
         Path | None,
         typer.Option(help="With --pruning: write a page with table and plot there, as Markdown."),
@@ -102,7 +110,7 @@ def evaluate(
         if checkpoint is None:
             fail("--pruning needs --checkpoint: a server prunes as it is configured", 2)
         options = SweepOptions(
-            checkpoint, read_methods(pruning), read_ratios(keep), relevance, dtype,
+            checkpoint, read_methods(pruning), read_ratios(keep), relevance, keep_positions, dtype,
             json_file, plot, markdown,
         )  # fmt: skip
         evaluate_pruning(list(items(wanted, per_kind, seed)), options)

@@ -22,6 +22,7 @@ class SweepOptions:
     methods: Sequence[str]
     keep_ratios: Sequence[float]
     relevance: str
+    keep_positions: bool
     dtype: str
     json_file: Path | None
     plot: Path | None
@@ -71,6 +72,7 @@ def evaluate_pruning(asked: "Sequence[Item]", options: SweepOptions) -> None:
         "checkpoint": str(options.checkpoint),
         "questions": f"{len(asked)} about {', '.join(kinds)}",
         "relevance": options.relevance,
+        "positions": "kept" if options.keep_positions else "counted anew",
         "number_format": options.dtype,
     }
     if options.json_file is not None:
@@ -88,7 +90,9 @@ def _model(options: SweepOptions) -> "PrunedModel":
     from saccade.training.evaluation.pruned import PrunedModel
 
     tower = text_tower_of(options.checkpoint, None) if options.relevance == "auto" else None
-    return PrunedModel(options.checkpoint, tower, options.dtype)
+    return PrunedModel(
+        options.checkpoint, tower, options.dtype, keep_positions=options.keep_positions
+    )
 
 
 def _points(model: "PrunedModel", asked: "Sequence[Item]", options: SweepOptions) -> "list[Point]":

@@ -111,8 +111,10 @@ def test_pruned_tokens_are_streamed_as_they_are_answered(client: openai.OpenAI) 
     )
     text = "".join(one.choices[0].delta.content or "" for one in chunks if one.choices)
     assert text == whole.choices[0].message.content
-    counts = (whole.usage.prompt_tokens, whole.usage.visual_tokens_kept)
-    assert (chunks[-1].usage.prompt_tokens, chunks[-1].usage.visual_tokens_kept) == counts
+    usage: Any = chunks[-1].usage
+    assert (usage.prompt_tokens, usage.visual_tokens_kept) == (
+        whole.usage.prompt_tokens, whole.usage.visual_tokens_kept,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,8 @@ import pytest
 from safetensors import safe_open
 from transformers import AutoTokenizer
 
+from saccade.encoders.pruning.pipeline import Pipeline
+from saccade.encoders.pruning.registry import PruningRegistry
 from saccade.training.architecture import SACCADE_TINY
 from saccade.training.data import STILL_KINDS
 from saccade.training.evaluation.answering import (
@@ -16,6 +18,7 @@ from saccade.training.evaluation.answering import (
     messages,
 )
 from saccade.training.evaluation.items import Item, items
+from saccade.training.evaluation.pruned import PrunedModel
 from saccade.training.weights import model_shapes
 from tests.integration.stock_vllm import ask_stock_vllm
 
@@ -59,6 +62,19 @@ def test_answers_are_right_more_often_than_guesses(answers: list[str]) -> None:
     by `saccade eval`."""
     right = sum(answer == item.question.answer for answer, item in zip(answers, ASKED, strict=True))
     assert right / len(ASKED) > 0.65
+
+
+@pytest.mark.parametrize("keep_positions", [False, True])
+def test_with_all_tokens_kept_the_evaluation_of_pruning_answers_the_same(
+    answers: list[str], keep_positions: bool
+) -> None:
+    model = PrunedModel(MODEL, MODEL / "text_tower", keep_positions=keep_positions)
+    some = range(0, len(ASKED), 5)
+    seen = list(model.see([ASKED[number] for number in some]))
+    for settings in ([], [{"method": "cdpruner", "keep_ratio": 1.0}]):
+        pipeline = Pipeline.of(settings, PruningRegistry())
+        found = [(answer, count) for _, answer, count in model.answers(seen, pipeline)]
+        assert found == [(answers[number], 144) for number in some]
 
 
 def test_the_checkpoint_is_small_and_in_bfloat16() -> None:

@@ -38,7 +38,9 @@ def a_tower(length: int = 8) -> CLIPTextModelWithProjection:
         num_attention_heads=2, max_position_embeddings=length, projection_dim=6,
         bos_token_id=0, eos_token_id=1, pad_token_id=0,
     )  # fmt: skip
-    return CLIPTextModelWithProjection(config).eval()
+    tower = CLIPTextModelWithProjection(config)
+    tower.eval()
+    return tower
 
 
 def test_a_question_in_the_language_models_space_is_the_mean_of_its_words() -> None:

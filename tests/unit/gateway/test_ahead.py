@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from saccade.serving.caches.block_events import Batch, Stored
-from saccade.serving.gateway.context import RequestContext
+from saccade.serving.gateway.context import Reference, RequestContext
 from saccade.serving.transport.instance_pb2 import Prompt, VisualSpan
 from tests.unit.gateway.fakes import AHEAD_TOKENS, Cluster, a_request
 from tests.unit.loop_clock import LoopClock
@@ -47,7 +47,7 @@ async def encoding(cluster: Cluster, prompt: Prompt) -> AsyncIterator[RequestCon
     context.encoded.cancel()
 
 
-async def _for_ever() -> list[object]:
+async def _for_ever() -> list[Reference]:
     await asyncio.Event().wait()
     return []
 

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from saccade.encoders.pruning import cdpruner
-from saccade.encoders.pruning.registry import BUILT_IN, PruningRegistry
+from saccade.encoders.pruning.names import BUILT_IN
+from saccade.encoders.pruning.registry import PruningRegistry
 from saccade.encoders.pruning.stage import PruningRequestError, PruningStage, Query, Visual
 from tests.unit.encoders.pruning.visuals import CONTRASTIVE, LANGUAGE, grid, visual
 
