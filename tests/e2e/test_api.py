@@ -196,7 +196,7 @@ def test_probes(http: httpx2.Client) -> None:
     ready = http.get("/readyz")
     assert ready.status_code == 200
     assert ready.json()["stages"] == dict.fromkeys(
-        ("preprocess", "encode", "prefill", "decode"), True
+        ("preprocess", "encode", "prune", "prefill", "decode"), True
     )
     assert set(ready.json()["instances"].values()) == {"ready"}
     assert http.get("/livez").status_code == 200
