@@ -50,7 +50,8 @@ results-simulation: setup ## simulate the paper's comparisons into docs/results/
 	@$(BIN)/saccade simulate --report docs/results/simulation.md $(ARGS)
 
 results-pruning: setup ## accuracy against visual tokens kept, into docs/results/pruning.md (10 core-minutes)
-	@$(BIN)/saccade eval --checkpoint models/saccade-tiny --pruning all --keep 0.5,0.25,0.11,0.05 \
+	@$(BIN)/saccade eval --checkpoint models/saccade-tiny --per-kind 60 --pruning all --keep 0.5,0.25,0.11,0.05 \
+	    --keep-positions --relevance aligned \
 	    --kinds colour,shape,count,existence,position,comparison,size,label --plot docs/results/pruning.png \
 	    --markdown docs/results/pruning.md --json docs/results/pruning.json $(ARGS)
 

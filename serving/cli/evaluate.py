@@ -62,8 +62,9 @@ def evaluate(
     relevance: Annotated[
         str,
         typer.Option(
-            help="With --pruning: auto (the checkpoint's text tower, if it has one) or language "
-            "(input embeddings), for methods that look at the question."
+            help="With --pruning, for methods that look at the question: auto (the checkpoint's "
+            "text tower, if it has one, with CLIP's sign), aligned (the same, for towers whose "
+            "patches were trained to agree with their names), or language (input embeddings)."
         ),
     ] = "auto",
     keep_positions: Annotated[
@@ -104,8 +105,8 @@ def evaluate(
     for target in (json_file, plot, markdown):
         if target is not None and not target.parent.is_dir():
             fail(f"{target}: there is no folder {target.parent}", 2)
-    if relevance not in ("auto", "language"):
-        fail(f"--relevance {relevance}: auto or language", 2)
+    if relevance not in ("auto", "aligned", "language"):
+        fail(f"--relevance {relevance}: auto, aligned or language", 2)
     if pruning is not None:
         if checkpoint is None:
             fail("--pruning needs --checkpoint: a server prunes as it is configured", 2)

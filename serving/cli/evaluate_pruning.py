@@ -89,7 +89,7 @@ def _model(options: SweepOptions) -> "PrunedModel":
     from saccade.encoders.questions import text_tower_of
     from saccade.training.evaluation.pruned import PrunedModel
 
-    tower = text_tower_of(options.checkpoint, None) if options.relevance == "auto" else None
+    tower = None if options.relevance == "language" else text_tower_of(options.checkpoint, None)
     return PrunedModel(
         options.checkpoint, tower, options.dtype, keep_positions=options.keep_positions
     )
@@ -110,7 +110,7 @@ def _points(model: "PrunedModel", asked: "Sequence[Item]", options: SweepOptions
 
     settings = [("none", 1.0, Pipeline([]))]
     settings += [
-        (method, ratio, Pipeline.of({"method": method, "keep_ratio": ratio}, installed()))
+        (method, ratio, Pipeline.of(_settings(method, ratio, options), installed()))
         for method in options.methods
         for ratio in options.keep_ratios
     ]
@@ -129,6 +129,14 @@ def _points(model: "PrunedModel", asked: "Sequence[Item]", options: SweepOptions
             progress.update(bar, description=f"{setting[0]} {setting[1]:g}")
             points.append(_point(setting, model, seen, lambda: progress.advance(bar)))
         return points
+
+
+def _settings(method: str, ratio: float, options: SweepOptions) -> dict[str, object]:
+    from saccade.encoders.pruning.registry import installed
+
+    settings: dict[str, object] = {"method": method, "keep_ratio": ratio}
+    has_sign = "negate" in installed().stage_type(method).options_type.model_fields
+    return settings | ({"negate": False} if has_sign and options.relevance == "aligned" else {})
 
 
 def _point(

@@ -40,7 +40,7 @@ def test_a_preview_is_the_same_for_the_same_seed_and_differs_for_another(tmp_pat
         (("eval", "--dtype", "float8"), "--dtype float8: float32 or bfloat16"),
         (("eval", "--plot", "no-such-folder/plot.png"), "there is no folder no-such-folder"),
         (("eval", "--pruning", "all"), "--pruning needs --checkpoint"),
-        (("eval", "--relevance", "both"), "--relevance both: auto or language"),
+        (("eval", "--relevance", "both"), "--relevance both: auto, aligned or language"),
         (
             ("eval", "--checkpoint", "x", "--pruning", "best"),
             "there is no method 'best'",
