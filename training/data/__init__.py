@@ -6,11 +6,12 @@ same one; `stream` goes through them one after another. Nothing here needs torch
 
 from saccade.training.data.examples import Example, clip, still, stream, text_only
 from saccade.training.data.questions import CLIP_KINDS, MORE_KINDS, STILL_KINDS, Question
-from saccade.training.data.scenes import Split
+from saccade.training.data.scenes import MOST_OBJECTS, Split
 
 __all__ = [
     "CLIP_KINDS",
     "MORE_KINDS",
+    "MOST_OBJECTS",
     "STILL_KINDS",
     "Example",
     "Question",

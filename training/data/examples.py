@@ -17,7 +17,7 @@ from saccade.training.data.chat import sample_chat
 from saccade.training.data.clips import NUM_FRAMES, sample_clip
 from saccade.training.data.drawing import Drawer, Drawn
 from saccade.training.data.questions import CLIP_KINDS, STILL_KINDS, Question, ask
-from saccade.training.data.scenes import Scene, Split, sample_scene
+from saccade.training.data.scenes import MOST_OBJECTS, Scene, Split, sample_scene
 
 T = TypeVar("T")
 
@@ -50,6 +50,7 @@ def still(
     num_questions: int = 1,
     *,
     all_of: bool = False,
+    most_objects: int = MOST_OBJECTS,
 ) -> Example:
     """A picture with `num_questions` different questions, of kinds drawn from `kinds`.
 
@@ -58,7 +59,7 @@ def still(
     """
     rng = _rng(split, seed, "still", index)
     while True:
-        scene = sample_scene(rng, split)
+        scene = sample_scene(rng, split, most_objects=most_objects)
         questions = _several(rng, scene, split, _kinds(rng, kinds, index, all_of), num_questions)
         if questions is not None:
             drawn = Drawer(rng).draw(scene)

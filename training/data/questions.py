@@ -5,7 +5,7 @@ itself. A thing is only ever named by what sets it apart: "the circle" means the
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import TypeAlias
@@ -24,10 +24,11 @@ STILL_KINDS = (
     "size",
     "label",
 )
-MORE_KINDS = ("half", "description")
+MORE_KINDS = ("side", "half", "beside", "description")
 """Only taught: steps towards the others, and what nobody can score by a word."""
 
 LEAST_FROM_THE_MIDDLE = 0.06
+LEAST_APART = 0.1
 
 CLIP_KINDS = ("motion", "appearance", "order")
 
@@ -225,33 +226,61 @@ SIDES = {
 OPPOSITE = {"left": "right", "right": "left", "above": "below", "below": "above"}
 
 
-def _position(rng: Random, scene: Scene, _split: Split) -> Question | None:
+@dataclass(frozen=True)
+class _Relation:
+    """How two things stand to each other: the first is, or is not, on that side of the second."""
+
+    first: str
+    second: str
+    side: str
+    holds: bool
+    held_out: bool
+
+    @property
+    def answer(self) -> str:
+        return self.side if self.holds else OPPOSITE[self.side]
+
+
+def _relation(rng: Random, scene: Scene, sides: Sequence[str]) -> _Relation | None:
     if len(scene.objects) < 2:
         return None
     one, other = rng.sample(scene.objects, 2)
-    side = rng.choice(tuple(SIDES))
-    phrases, across, down = SIDES[side]
+    side = rng.choice(sides)
+    _, across, down = SIDES[side]
     ahead = across * (one.x - other.x) / scene.width + down * (one.y - other.y) / scene.height
-    if abs(ahead) < 0.1:
+    if abs(ahead) < LEAST_APART:
         return None
     first, second = name(rng, scene, one), name(rng, scene, other)
     if first is None or second is None:
         return None
-    holds = ahead > 0
-    about_held_out = one.held_out or other.held_out
+    return _Relation(first, second, side, ahead > 0, one.held_out or other.held_out)
+
+
+def _position(rng: Random, scene: Scene, _split: Split) -> Question | None:
+    found = _relation(rng, scene, tuple(SIDES))
+    if found is None:
+        return None
+    phrases, across, _ = SIDES[found.side]
     if rng.random() < 0.7:
         text = rng.choice(
             (
-                f"Is the {first} {rng.choice(phrases)} the {second}?",
-                f"Is the {first} {rng.choice(phrases)} the {second}?",
-                f"Does the {first} lie {phrases[0]} the {second}?",
+                f"Is the {found.first} {rng.choice(phrases)} the {found.second}?",
+                f"Is the {found.first} {rng.choice(phrases)} the {found.second}?",
+                f"Does the {found.first} lie {phrases[0]} the {found.second}?",
             )
         )
-        return Question("position", text, _yes_no(holds), about_held_out)
+        return Question("position", text, _yes_no(found.holds), found.held_out)
     pair = "left or right of" if across else "above or below"
-    answer = side if holds else OPPOSITE[side]
-    text = f"Is the {first} {pair} the {second}?"
-    return Question("position", text, answer, about_held_out)
+    text = f"Is the {found.first} {pair} the {found.second}?"
+    return Question("position", text, found.answer, found.held_out)
+
+
+def _beside(rng: Random, scene: Scene, _split: Split) -> Question | None:
+    found = _relation(rng, scene, ("left", "right"))
+    if found is None:
+        return None
+    text = f"Is the {found.first} left or right of the {found.second}?"
+    return Question("beside", text, found.answer, found.held_out)
 
 
 HALVES = {
@@ -269,14 +298,24 @@ HALVES = {
 
 
 def _half(rng: Random, scene: Scene, _split: Split) -> Question | None:
+    return _in_a_half(rng, scene, "half", tuple(HALVES))
+
+
+def _side(rng: Random, scene: Scene, _split: Split) -> Question | None:
+    return _in_a_half(rng, scene, "side", (("left", "right"),))
+
+
+def _in_a_half(
+    rng: Random, scene: Scene, kind: str, halves: Sequence[tuple[str, str]]
+) -> Question | None:
     thing = rng.choice(scene.objects)
     called = name(rng, scene, thing)
-    sides, texts = rng.choice(tuple(HALVES.items()))
+    sides = rng.choice(halves)
     share = thing.y / scene.height if "top" in sides else thing.x / scene.width
     if called is None or abs(share - 0.5) < LEAST_FROM_THE_MIDDLE:
         return None
     answer = sides[share > 0.5]
-    return Question("half", rng.choice(texts).format(called), answer, thing.held_out)
+    return Question(kind, rng.choice(HALVES[sides]).format(called), answer, thing.held_out)
 
 
 def _comparison(rng: Random, scene: Scene, _split: Split) -> Question | None:
@@ -354,7 +393,9 @@ ASKERS: dict[str, Asker] = {
     "shape": _shape,
     "count": _count,
     "existence": _existence,
+    "side": _side,
     "half": _half,
+    "beside": _beside,
     "position": _position,
     "comparison": _comparison,
     "size": _size,

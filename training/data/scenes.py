@@ -14,6 +14,9 @@ RADII = {"small": (0.075, 0.1), "medium": (0.13, 0.165), "large": (0.21, 0.26)}
 """Half the width of an object, in shares of the picture's mean side."""
 
 MOST_OBJECTS = 8
+NUMBERS_OF_OBJECTS = (1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 5, 5, 6, 6, 7, 8)
+"""One is drawn for each picture."""
+
 LABEL_RATIO = 0.6
 LABELLED = ("circle", "square", "rectangle", "pentagon", "hexagon", "heart", "diamond")
 SINGLE_CHARACTERS = "ABCDEFGHJKLMNPRSTUVXYZ" + "123456789"
@@ -68,6 +71,7 @@ def sample_scene(
     split: Split,
     num_objects: int | None = None,
     *,
+    most_objects: int = MOST_OBJECTS,
     width: int | None = None,
     height: int | None = None,
     labels: bool = True,
@@ -78,7 +82,7 @@ def sample_scene(
     """
     if width is None or height is None:
         width, height = sample_frame(rng)
-    wanted = num_objects or rng.choice((1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 5, 5, 6, 6, 7, 8))
+    wanted = num_objects or rng.choice([n for n in NUMBERS_OF_OBJECTS if n <= most_objects])
     roomy = rng.uniform(0.72, 0.85) if rng.random() < 0.25 else rng.uniform(0.98, 1.15)
     objects: list[Object] = []
     for _ in range(wanted):

@@ -38,10 +38,6 @@ NEARLY_LINEAR = 0.25
 
 VISUAL_TOKEN_STD = 2.0
 
-PLACE_STD = 4.0
-"""Of the two numbers of a visual token that say where its object is: twice that of the others, for
-a language model does not find what is faint."""
-
 
 def initialise(model: TinyModel) -> None:
     for name, parameter in model.named_parameters():
@@ -73,21 +69,15 @@ def whiten_patches(model: TinyModel, pictures: Tensor) -> None:
 
 
 @torch.no_grad()
-def begin_projector(model: TinyModel, pictures: Tensor, place: Tensor) -> None:
+def begin_projector(model: TinyModel, pictures: Tensor) -> None:
     """Let the projector begin with the principal components of what the tower makes of these
-    pictures, each scaled to a variance of one; and, in the first two numbers of each token, with
-    the place of its object.
+    pictures, each scaled to a variance of one.
 
     The tower's features are a thousand times longer than embedded words. Passed on at their length
     they drown whatever the layers of the language model add to them. Pictures are [B, 3, S, S] of
-    uint8, places [B, patches, 2].
+    uint8.
     """
-    features = torch.cat([model.features(some) for some in pictures.split(16)]).flatten(0, 1)
-    _whiten(model, features)
-    _carry(model, features, place.flatten(0, 1))
-
-
-def _whiten(model: TinyModel, features: Tensor) -> None:
+    features = _features(model, pictures)
     variances, components = torch.linalg.eigh(torch.cov(features.T))
     least = LEAST_FEATURE_VARIANCE_RATIO * variances.mean()
     whitening = components / (variances + least).sqrt()
@@ -100,19 +90,32 @@ def _whiten(model: TinyModel, features: Tensor) -> None:
     second.weight *= VISUAL_TOKEN_STD / model.projector(features).std()
 
 
-def _carry(model: TinyModel, features: Tensor, place: Tensor) -> None:
-    """Through units in pairs: GELU(x) - GELU(-x) is x."""
+@torch.no_grad()
+def carry_place(model: TinyModel, pictures: Tensor, place: Tensor, strength: float) -> None:
+    """Let the first two numbers of each visual token say where its object is, with a deviation of
+    `strength` times that of the others: a language model does not find what is faint.
+
+    Through units in pairs, since GELU(x) - GELU(-x) is x; they take the place of the projector's
+    first four. Pictures are [B, 3, S, S] of uint8, places [B, patches, 2].
+    """
+    features, place = _features(model, pictures), place.flatten(0, 1)
     first, second = model.projector.linear_1, model.projector.linear_2
+    deviation = strength * model.projector(features)[:, 2:].std()
     standing = (place - place.mean(0)) / place.std(0)
-    centred = features - features.mean(0)
-    directions = torch.linalg.lstsq(centred, standing).solution.T  # [2, vision width]
+    directions = torch.linalg.lstsq(features - features.mean(0), standing).solution.T  # [2, width]
     first.weight[:4] = torch.cat([directions, -directions])
     first.bias[:4] = -first.weight[:4] @ features.mean(0)
     second.weight[:, :4] = 0
     second.weight[:2] = 0
+    second.bias[:2] = 0
     for number in range(2):
-        second.weight[number, number] = PLACE_STD
-        second.weight[number, 2 + number] = -PLACE_STD
+        second.weight[number, number] = deviation
+        second.weight[number, 2 + number] = -deviation
+
+
+def _features(model: TinyModel, pictures: Tensor) -> Tensor:
+    """[B * patches, vision width]"""
+    return torch.cat([model.features(some) for some in pictures.split(16)]).flatten(0, 1)
 
 
 @torch.no_grad()

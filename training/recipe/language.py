@@ -23,7 +23,7 @@ from saccade.training.data import (
     text_only,
 )
 from saccade.training.recipe.device import on_device
-from saccade.training.recipe.initial import begin_projector
+from saccade.training.recipe.initial import begin_projector, carry_place
 from saccade.training.recipe.model import TinyModel
 from saccade.training.recipe.pictures import IGNORED, PatchTargets, squeezed
 from saccade.training.recipe.sequences import Composer, Row, Sequences, some_system_prompt
@@ -60,15 +60,17 @@ class LanguageTask:
         yield from self.model.language.parameters()
 
     def begin(self) -> None:
-        if self.settings.stage != "alignment":
-            return  # the projector has been trained
+        settings, device = self.settings, self.model.device
         examples = [
-            still(Split.TRAIN, self.settings.seed, -1 - number, self.settings.kinds)
+            still(Split.TRAIN, settings.seed, -1 - number, settings.kinds)
             for number in range(PICTURES_TO_BEGIN_WITH)
         ]
-        pictures = torch.stack([squeezed(e.pictures[0], self._side) for e in examples])
-        place = PatchTargets.of(examples, self._patches_side).place
-        begin_projector(self.model, pictures.to(self.model.device), place.to(self.model.device))
+        pictures = torch.stack([squeezed(e.pictures[0], self._side) for e in examples]).to(device)
+        if settings.stage == "alignment":  # else the projector has been trained
+            begin_projector(self.model, pictures)
+        if settings.place_strength:
+            place = PatchTargets.of(examples, self._patches_side).place.to(device)
+            carry_place(self.model, pictures, place, settings.place_strength)
 
     def batch(self, number: int) -> LanguageBatch:
         settings, size = self.settings, self.settings.schedule.batch_size
@@ -90,14 +92,15 @@ class LanguageTask:
             ]
             return self._batch(examples, [self._row(rng, e) for e in examples])
         chats = sum(rng.random() < settings.mixture.chat for _ in range(size))
-        kinds = settings.kinds_at(number)
+        lesson = settings.lesson_at(number)
         examples = [
             still(
                 Split.TRAIN,
                 settings.seed,
                 number * size + i,
-                kinds,
+                lesson.kinds,
                 settings.questions_per_picture,
+                most_objects=lesson.most_objects,
             )
             for i in range(size - chats)
         ]

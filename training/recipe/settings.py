@@ -6,9 +6,11 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationError
 
+from saccade.training.data import MOST_OBJECTS
+
 Kind = Literal[
     "colour", "shape", "count", "existence", "position", "comparison", "size", "label",
-    "half", "description",
+    "side", "half", "beside", "description",
 ]  # fmt: skip
 Kinds = Annotated[tuple[Kind, ...], Field(min_length=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -101,14 +103,30 @@ class Mixture(_Section):
     chat: Share = 0.0
 
 
-class LanguageStage(_Stage):
+class Lesson(_Section):
+    """What is asked about stills."""
+
+    kinds: Kinds
+    """A kind that is named twice is asked twice as often."""
+    most_objects: Annotated[int, Field(ge=1, le=MOST_OBJECTS)] = MOST_OBJECTS
+    """In a picture."""
+
+
+class FirstLesson(Lesson):
+    """What is asked for so many steps, before the rest."""
+
+    steps: PositiveInt
+
+
+class LanguageStage(_Stage, Lesson):
     """Next-token loss on the answers."""
 
     stage: Literal["alignment", "instruction"]
-    kinds: Kinds
-    """Of questions about stills; a kind that is named twice is asked twice as often."""
-    kinds_from: dict[NonNegativeInt, Kinds] = {}
-    """Other ones, by the step from which on they are asked."""
+    lessons: tuple[FirstLesson, ...] = ()
+    """One after the other, before what the stage itself says of kinds and objects."""
+    place_strength: Annotated[float, Field(gt=0)] | None = None
+    """If given, the first two numbers of each visual token say from the first step on where its
+    object is, and so many times stronger than the others say what they say."""
     questions_per_picture: PositiveInt = 12
     conversation_ratio: Share = 0.3
     """Of pictures, whose questions are turns of one conversation. The others' questions do not see
@@ -120,9 +138,12 @@ class LanguageStage(_Stage):
     clip_frames: tuple[PositiveInt, ...] = (8,)
     """Numbers of frames, one of which is drawn for each clip."""
 
-    def kinds_at(self, step: int) -> Kinds:
-        begun = [first for first in self.kinds_from if first <= step]
-        return self.kinds_from[max(begun)] if begun else self.kinds
+    def lesson_at(self, step: int) -> Lesson:
+        for lesson in self.lessons:
+            step -= lesson.steps
+            if step < 0:
+                return lesson
+        return self
 
 
 Stage = TeacherStage | ContrastiveStage | RefinementStage | LanguageStage

@@ -99,6 +99,22 @@ def test_more_questions_about_a_clip_leave_the_first_ones(index: int, kind: str,
     assert len({q.text for q in many.questions}) == len(many.questions) <= more
 
 
+@given(index=indexes, most=st.integers(1, 8))
+def test_no_picture_shows_more_objects_than_asked_for(index: int, most: int) -> None:
+    example = still(Split.TRAIN, 0, index, ("colour", "shape"), most_objects=most)
+    assert 1 <= len(example.scenes[0].objects) <= most
+
+
+@pytest.mark.parametrize(("kind", "wider"), [("side", "half"), ("beside", "position")])
+def test_a_step_towards_a_kind_asks_about_left_and_right_alone(kind: str, wider: str) -> None:
+    for index in range(40):
+        (question,) = still(Split.TRAIN, 0, index, (kind,)).questions
+        assert question.kind == kind
+        assert question.answer in ("left", "right")
+    answers = {still(Split.TRAIN, 0, i, (wider,)).questions[0].answer for i in range(60)}
+    assert answers > {"left", "right"}
+
+
 def test_halves_are_those_of_the_picture() -> None:
     halves = {
         "left": ("x", True),

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from saccade.training.data import Split, still
-from saccade.training.recipe.initial import PLACE_STD, begin_projector, initialise
+from saccade.training.recipe.initial import begin_projector, carry_place, initialise
 from saccade.training.recipe.model import TinyModel
 from saccade.training.recipe.patch_heads import PlaceHead
 from saccade.training.recipe.pictures import OFFSETS_IN_A_PICTURE, PatchTargets, squeezed
@@ -49,18 +49,20 @@ def test_objects_and_background_weigh_the_same() -> None:
     assert head.loss(features, off, owned).item() == pytest.approx((2 * 2.0 + 2 * 1.0) / 2)
 
 
-def test_a_projector_begins_with_the_place_in_the_first_two_numbers() -> None:
+def test_a_projector_carries_the_place_in_the_first_two_numbers() -> None:
     """To the digit what a linear reading of the tower's features gives."""
     torch.manual_seed(0)
     model = TinyModel(MINIATURE)
     initialise(model)
     pictures = torch.stack([squeezed(e.pictures[0], MINIATURE.vision.image_size) for e in EXAMPLES])
-    begin_projector(model, pictures, TARGETS.place)
+    begin_projector(model, pictures)
     with torch.no_grad():
         features = model.features(pictures).flatten(0, 1).double()
+        others = model.projector(features.float())[:, 2:].std()
+        carry_place(model, pictures, TARGETS.place, strength=2.0)
         tokens = model.projector(features.float()).double()
     place = TARGETS.place.flatten(0, 1).double()
     standing = (place - place.mean(0)) / place.std(0)
     centred = features - features.mean(0)
     read = centred @ torch.linalg.lstsq(centred, standing).solution
-    torch.testing.assert_close(tokens[:, :2], PLACE_STD * read, atol=2e-2, rtol=1e-2)
+    torch.testing.assert_close(tokens[:, :2], 2 * others * read, atol=2e-2, rtol=1e-2)

@@ -76,11 +76,20 @@ def test_the_learning_rate_rises_then_falls_to_its_last_share() -> None:
     assert rates[100] == pytest.approx(0.1)
 
 
-def test_other_kinds_are_asked_from_their_step_on(tmp_path: Path) -> None:
-    path = write_stage(
-        tmp_path / "stage.yaml", {**INSTRUCTION, "kinds_from": {5: ["label"], 2: ["size"]}}
-    )
-    stage = load_stage(path)
+def test_lessons_come_one_after_the_other_and_then_the_rest(tmp_path: Path) -> None:
+    lessons = [
+        {"steps": 2, "kinds": ["side"], "most_objects": 1},
+        {"steps": 3, "kinds": ["label"]},
+    ]
+    stage = load_stage(write_stage(tmp_path / "stage.yaml", {**INSTRUCTION, "lessons": lessons}))
     assert isinstance(stage, LanguageStage)
-    asked = [stage.kinds_at(step) for step in (-1, 1, 2, 4, 5, 90)]
-    assert asked == [stage.kinds, stage.kinds, ("size",), ("size",), ("label",), ("label",)]
+    asked = [stage.lesson_at(step).kinds for step in (0, 1, 2, 4, 5, 90)]
+    assert asked == [("side",), ("side",), ("label",), ("label",), stage.kinds, stage.kinds]
+    assert [stage.lesson_at(step).most_objects for step in (1, 2, 5)] == [1, 8, 8]
+
+
+def test_a_lesson_of_no_objects_is_refused(tmp_path: Path) -> None:
+    lessons = [{"steps": 2, "kinds": ["side"], "most_objects": 0}]
+    path = write_stage(tmp_path / "stage.yaml", {**INSTRUCTION, "lessons": lessons})
+    with pytest.raises(RecipeError, match=r"lessons.0.most_objects"):
+        load_stage(path)
