@@ -20,6 +20,17 @@ def find_model(name: str) -> Path | None:
     return max(found, key=lambda path: path.stat().st_mtime, default=None)
 
 
+def not_here(name: str) -> str:
+    """What to say of a model that `find_model` does not find."""
+    from saccade.encoders.published import published
+
+    known = "It is supported; fetch it" if name in published() else "Fetch it"
+    return (
+        f"{name}: there is no such checkpoint on this machine. {known} with `hf download {name}`, "
+        "or give the folder of one; `saccade models` lists what is supported."
+    )
+
+
 def _hub_cache() -> Path:
     """As huggingface_hub finds it."""
     if cache := os.environ.get("HF_HUB_CACHE"):

@@ -124,12 +124,14 @@ def _show(model: str, as_json: bool) -> None:
 
 def _sizes(model: str) -> "ModelSizes":
     from saccade.encoders.published import published
-    from saccade.serving.cli.find_model import find_model
+    from saccade.serving.cli.find_model import find_model, not_here
     from saccade.serving.plan import sizes_of_checkpoint, sizes_of_published
 
     folder = find_model(model)
     if folder is None and model in published():
         return sizes_of_published(published()[model])
+    if folder is None and not Path(model).expanduser().exists():
+        fail(not_here(model), 2)
     return sizes_of_checkpoint(folder or Path(model))
 
 

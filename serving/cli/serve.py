@@ -52,19 +52,12 @@ def _flags_for(
     if model is None:
         return {}
     from saccade.encoders.base import UnsupportedCheckpointError
-    from saccade.encoders.published import published
     from saccade.encoders.registry import ENCODERS
-    from saccade.serving.cli.find_model import find_model
+    from saccade.serving.cli.find_model import find_model, not_here
 
     folder = find_model(model)
     if folder is None:
-        known = "It is supported; fetch it" if model in published() else "Fetch it"
-        fail(
-            f"--model {model}: there is no such checkpoint on this machine. {known} with "
-            f"`hf download {model}`, or give the folder of one; `saccade models` lists what is "
-            "supported.",
-            2,
-        )
+        fail(f"--model {not_here(model)}", 2)
     flags: dict[str, Any] = {"model.path": str(folder)}
     if not Path(model).expanduser().exists():
         flags["model.served_name"] = model

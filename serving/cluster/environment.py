@@ -1,7 +1,9 @@
-"""Environment of a process that is going to import Ray; has to be set before that."""
+"""Environment of a process that is going to import Ray, which has to be set before that; and what
+to look at there when Ray does not start."""
 
 import os
 import secrets
+from pathlib import Path
 
 
 def prepare_environment(*, local: bool) -> None:
@@ -24,3 +26,23 @@ def prepare_environment(*, local: bool) -> None:
     if not {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys():
         # Ray would write one to the home folder.
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+
+
+def why_ray_failed(error: Exception) -> str:
+    """For who has to put it right: what Ray says, where its logs are, and what to check."""
+    folder = Path(os.environ.get("RAY_TMPDIR") or "/tmp", "ray", "session_latest", "logs")
+    logs = (
+        f"Look into its logs, gcs_server.out and raylet.err first: {folder}"
+        if folder.is_dir()
+        else f"It has written no logs to {folder}."
+    )
+    return "\n  ".join(
+        (
+            "Ray could not start on this machine.",
+            f"{type(error).__name__}: {error}",
+            logs,
+            "It needs free memory for cluster.object_store_bytes, free disk, and a short path that",
+            "can be written to (RAY_TMPDIR, or else /tmp). `ray stop --force` ends every Ray that",
+            "is left on this machine.",
+        )
+    )

@@ -18,6 +18,7 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from saccade.scheduler.cluster import Role
 from saccade.scheduler.roles import initial_roles
+from saccade.serving.cluster.environment import why_ray_failed
 from saccade.serving.cluster.remote import RemoteInstance
 from saccade.serving.config.api import ApiConfig
 from saccade.serving.config.instances import InstanceGroup
@@ -61,7 +62,7 @@ class Cluster:
             StartError: an instance failed or took too long.
         """
         progress("ray", "starting")
-        await _unhurried(asyncio.to_thread(_start_ray, self._settings))
+        await _unhurried(asyncio.to_thread(start_ray, self._settings))
         _take_back_signals()
         progress("ray", "ready")
         specs = _specs(self._settings, self._socket_folder.name)
@@ -185,7 +186,7 @@ def _create(spec: InstanceSpec, settings: Settings) -> Any:
     return actor.remote(spec)
 
 
-def _start_ray(settings: Settings) -> None:
+def start_ray(settings: Settings) -> None:
     cluster = settings.cluster
     common: dict[str, Any] = {
         # Several systems may share a cluster.
@@ -200,14 +201,17 @@ def _start_ray(settings: Settings) -> None:
             raise StartError(f"no Ray cluster at {cluster.address}: {error}") from None
         return
     groups = settings.instances.values()
-    ray.init(
-        address="local",
-        num_cpus=max(1, math.ceil(sum(group.cpus * group.replicas for group in groups))),
-        resources=custom_resources(groups),
-        include_dashboard=False,
-        object_store_memory=cluster.object_store_bytes,
-        **common,
-    )
+    try:
+        ray.init(
+            address="local",
+            num_cpus=max(1, math.ceil(sum(group.cpus * group.replicas for group in groups))),
+            resources=custom_resources(groups),
+            include_dashboard=False,
+            object_store_memory=cluster.object_store_bytes,
+            **common,
+        )
+    except Exception as error:  # of whatever type: Ray has none for it
+        raise StartError(why_ray_failed(error)) from None
 
 
 def custom_resources(groups: Iterable[InstanceGroup]) -> dict[str, float]:

@@ -1,9 +1,11 @@
-"""Pictures of several sizes, and clips, through the whole system with an M-RoPE model."""
+"""Pictures of several sizes, and clips, through the whole system, for each family; and what clients
+send to an M-RoPE model."""
 
 import base64
 import random
 import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,37 +19,50 @@ from tests.e2e.server import Server, launch, until_ready
 from tests.integration.family_vllm import MAX_TOKENS, Case, answers, frames_of
 from tests.integration.pictures import data_url, drawn
 from tests.integration.test_family_answers import CASES
-from tests.tiny_families import QWEN2_5_VL
+from tests.tiny_checkpoint import TinyFamily
+from tests.tiny_families import FAMILIES, QWEN2_5_VL
 from tests.unit.media.clips import clip_file
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 CASES_OF_QWEN = CASES[QWEN2_5_VL.name]
+OTHERS = tuple(family for family in FAMILIES if family is not QWEN2_5_VL)
 
 
 @pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return QWEN2_5_VL.build(tmp_path_factory.mktemp("served") / QWEN2_5_VL.name)
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("served")
+    return {family.name: family.build(folder / family.name) for family in FAMILIES}
 
 
 @pytest.fixture(scope="module")
-def stock(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    """What plain vLLM makes of the pictures and frames themselves."""
+def checkpoint(checkpoints: dict[str, Path]) -> Path:
+    return checkpoints[QWEN2_5_VL.name]
+
+
+@pytest.fixture(scope="module")
+def stock(checkpoints: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """What plain vLLM makes of the pictures and frames themselves, by family."""
     out = tmp_path_factory.mktemp("stock") / "answers.json"
-    return answers("stock", [checkpoint], {QWEN2_5_VL.name: CASES_OF_QWEN}, out)[QWEN2_5_VL.name]
+    return answers("stock", list(checkpoints.values()), CASES, out)
 
 
-@pytest.fixture(scope="module")
-def family_server(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """As `saccade serve --model FOLDER` starts it."""
-    log = tmp_path_factory.mktemp("server") / "log"
-    overrides = ("model.dtype=float32", "media.accept_image_embeds=true")
-    server = launch(None, log, *overrides, model=checkpoint)
+@contextmanager
+def serving(checkpoint: Path, log: Path, *overrides: str) -> Iterator[Server]:
+    """As `saccade serve --model FOLDER` starts it: encode, prefill and decode apart."""
+    server = launch(None, log, "model.dtype=float32", *overrides, model=checkpoint)
     try:
         yield until_ready(server)
         server.stop(signal.SIGINT)
     finally:
         server.kill()
+
+
+@pytest.fixture(scope="module")
+def family_server(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    log = tmp_path_factory.mktemp("server") / "log"
+    with serving(checkpoint, log, "media.accept_image_embeds=true") as server:
+        yield server
 
 
 def asked(case: Case) -> list[dict[str, Any]]:
@@ -67,7 +82,6 @@ def asked(case: Case) -> list[dict[str, Any]]:
 
 def ask(server: Server, parts: list[dict[str, Any]]) -> httpx2.Response:
     body = {
-        "model": QWEN2_5_VL.name,
         "messages": [{"role": "user", "content": parts}],
         "temperature": 0,
         "max_tokens": MAX_TOKENS,
@@ -77,13 +91,25 @@ def ask(server: Server, parts: list[dict[str, Any]]) -> httpx2.Response:
     return httpx2.post(f"{server.url}/v1/chat/completions", json=body, timeout=120)
 
 
-@pytest.mark.parametrize("index", range(len(CASES_OF_QWEN)))
-def test_greedy_tokens_equal_those_of_plain_vllm(
-    index: int, family_server: Server, stock: list[dict[str, Any]]
+def check_answers(server: Server, cases: list[Case], stock: list[dict[str, Any]]) -> None:
+    for case, expected in zip(cases, stock, strict=True):
+        response = ask(server, asked(case))
+        assert response.status_code == 200, response.text
+        answer = response.json()
+        assert answer["prompt_token_ids"] == expected["prompt_token_ids"]
+        assert answer["choices"][0]["token_ids"] == expected["token_ids"]
+
+
+def test_greedy_tokens_equal_those_of_plain_vllm(family_server: Server, stock: Any) -> None:
+    check_answers(family_server, CASES_OF_QWEN, stock[QWEN2_5_VL.name])
+
+
+@pytest.mark.parametrize("family", OTHERS, ids=lambda one: str(one.name))
+def test_so_do_those_of_every_other_family(
+    family: TinyFamily, checkpoints: dict[str, Path], stock: Any, tmp_path: Path
 ) -> None:
-    response = ask(family_server, asked(CASES_OF_QWEN[index])).json()
-    assert response["prompt_token_ids"] == stock[index]["prompt_token_ids"]
-    assert response["choices"][0]["token_ids"] == stock[index]["token_ids"]
+    with serving(checkpoints[family.name], tmp_path / "log") as server:
+        check_answers(server, CASES[family.name], stock[family.name])
 
 
 def test_a_video_file_is_answered_and_counted(family_server: Server) -> None:

@@ -163,6 +163,20 @@ def test_an_instance_that_cannot_load_says_why(started: list[Server], tmp_path: 
     until_gone(families, before)
 
 
+def test_a_ray_that_cannot_start_says_why(
+    started: list[Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Too long for the sockets in it.
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path / ("x" * 100)))
+    server = start(started, tmp_path)
+    until(lambda: server.process.poll() is not None, 120, server.output)
+    assert server.process.returncode == 1
+    message = server.output().partition("saccade: ")[2]
+    assert "Ray could not start on this machine." in message
+    assert "logs" in message
+    assert "Traceback" not in server.output()
+
+
 def test_an_engine_that_dies_is_taken_out(started: list[Server], tmp_path: Path) -> None:
     """Killed the hard way: the server says so, answers with an error, and still stops cleanly."""
     before = traces()
