@@ -17,7 +17,17 @@ Each carries what the OpenAI error object needs; `serving.api.envelope` turns it
 """
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, Literal
+
+RefusalReason = Literal[
+    "queue_full",
+    "queue_timeout",
+    "shutting_down",
+    "not_ready",
+    "no_instance",
+    "bytes_in_flight",
+]
+"""Why there is no room, as metrics have it."""
 
 
 class SaccadeError(Exception):
@@ -95,8 +105,15 @@ class OverloadedError(ServerError):
     status = 503
     default_code = "server_overloaded"
 
-    def __init__(self, message: str, *, retry_after_s: float = 1.0) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: RefusalReason = "no_instance",
+        retry_after_s: float = 1.0,
+    ) -> None:
         super().__init__(message)
+        self.reason = reason
         self.retry_after_s = retry_after_s
 
 

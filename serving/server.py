@@ -22,6 +22,7 @@ from saccade.serving.config.settings import Settings
 from saccade.serving.gateway.ahead import TextAhead
 from saccade.serving.gateway.context import LLM_STAGES, STAGES
 from saccade.serving.gateway.dispatch import Dispatcher
+from saccade.serving.gateway.engine_metrics import EngineMetrics
 from saccade.serving.gateway.instances import Instances
 from saccade.serving.gateway.loop_lag import watching_lag
 from saccade.serving.gateway.metrics import GatewayMetrics
@@ -54,6 +55,7 @@ class Gateway:
         self._progress = progress
         self._instances = Instances()
         self._metrics = GatewayMetrics(CollectorRegistry())
+        self._metrics.instances.watch(self._instances)
         self._cluster = Cluster(settings, self._instances, self._on_check)
         self._prefixes = PrefixCaches(settings.prefix_index, self._metrics.prefixes)
         stages = STAGES if settings.serves_pictures else LLM_STAGES
@@ -158,7 +160,8 @@ class Gateway:
             is_ready=self._readiness.ready,
         )
         self._note("gateway", "ready")
-        table = routes(app, guard, tenants, self._readiness, self._metrics, self._visual)
+        engines = EngineMetrics(self._instances)
+        table = routes(app, guard, tenants, self._readiness, self._metrics, self._visual, engines)
         return Edge(table, lifespan=app, metrics=self._metrics)
 
     def _load_engine_client(self) -> "tuple[GatewayEngineClient, Placeholders | None]":

@@ -36,7 +36,9 @@ class Admission:
         Raises:
             OverloadedError: the queue is full, the wait was too long, or the server is stopping.
         """
+        arrived_s = asyncio.get_running_loop().time()
         await self._enter(weight)
+        self._metrics.latency.queue_time.observe(asyncio.get_running_loop().time() - arrived_s)
         try:
             yield
         finally:
@@ -71,7 +73,7 @@ class Admission:
             self._take(weight)
             return
         if len(self._waiters) >= self._config.max_queued:
-            raise OverloadedError("The server is busy and its queue is full.")
+            raise OverloadedError("The server is busy and its queue is full.", reason="queue_full")
         waiter = _Waiter(weight, asyncio.get_running_loop().create_future())
         self._waiters.append(waiter)
         self._update()
@@ -83,7 +85,8 @@ class Admission:
             if isinstance(error, TimeoutError):
                 limit_s = self._config.queue_timeout_s
                 raise OverloadedError(
-                    f"The server is busy: no room after {limit_s:g} s in the queue."
+                    f"The server is busy: no room after {limit_s:g} s in the queue.",
+                    reason="queue_timeout",
                 ) from None
             raise
 
@@ -129,4 +132,4 @@ def _was_admitted(waiter: _Waiter) -> bool:
 
 
 def _stopping() -> OverloadedError:
-    return OverloadedError("The server is shutting down.", retry_after_s=5)
+    return OverloadedError("The server is shutting down.", reason="shutting_down", retry_after_s=5)

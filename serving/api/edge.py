@@ -90,7 +90,7 @@ class Edge:
         path = scope["path"]
         route = path if path in self._routes else "other"
         context = scope["state"].get("context")
-        modality = "image" if context is not None and context.pictures else "text"
+        modality = "text" if context is None else context.modality
         self._metrics.requests.labels(route, modality, str(exchange.status or 500)).inc()
         log.log(
             logging.DEBUG if path in _QUIET_PATHS else logging.INFO,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import grpc
 import ray
+from prometheus_client.metrics_core import Metric
 from ray.exceptions import ObjectLostError, RayActorError, RayError, RayTaskError
 
 from saccade.serving.caches.keys import PictureId
@@ -76,6 +77,13 @@ class RemoteInstance:
         except RayError as error:
             self._raise(error, None)
         return num_entries
+
+    async def engine_metrics(self) -> Sequence[Metric]:
+        try:
+            metrics: Sequence[Metric] = await self._actor.engine_metrics.remote()
+        except RayError as error:
+            self._raise(error, None)
+        return metrics
 
     async def stage_visual_tokens(self, request_key: str, references: Sequence[Any]) -> None:
         try:

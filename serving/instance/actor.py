@@ -20,6 +20,8 @@ from saccade.serving.engine.environment import prepare_environment
 from saccade.serving.media.sampling import ClipHeader
 
 if TYPE_CHECKING:
+    from prometheus_client.metrics_core import Metric
+
     from saccade.encoders.base import VisualTokens
     from saccade.encoders.pruning.stage import Report
     from saccade.serving.caches.block_events import KvEventSource
@@ -156,6 +158,12 @@ class InstanceActor:
 
     async def stage_visual_tokens(self, request_key: str, *visual_tokens: "VisualTokens") -> None:
         self._staged.put(request_key, visual_tokens)
+
+    async def engine_metrics(self) -> "list[Metric]":
+        """What vLLM counts in this process."""
+        from saccade.serving.engine.metrics import engine_metrics
+
+        return engine_metrics()
 
     async def check(self) -> InstanceCheck:
         """How things are; raises when the engine is dead."""
