@@ -10,7 +10,8 @@
     └── ServerError              5xx, the same request may work later
         ├── InternalError        500
         ├── OverloadedError      503, with Retry-After
-        │   └── TooMuchInFlightError  429, with Retry-After
+        │   ├── TooMuchInFlightError  429, with Retry-After
+        │   └── TenantBusyError  429, with Retry-After
         └── DeadlineError        504
 
 Each carries what the OpenAI error object needs; `serving.api.envelope` turns it into a response.
@@ -26,6 +27,7 @@ RefusalReason = Literal[
     "not_ready",
     "no_instance",
     "bytes_in_flight",
+    "tenant_limit",
 ]
 """Why there is no room, as metrics have it."""
 
@@ -123,6 +125,17 @@ class TooMuchInFlightError(OverloadedError):
     status = 429
     type = "rate_limit_error"
     default_code = "too_many_bytes_in_flight"
+
+
+class TenantBusyError(OverloadedError):
+    """One tenant has as many answers in the making as it may."""
+
+    status = 429
+    type = "rate_limit_error"
+    default_code = "too_many_running"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, reason="tenant_limit")
 
 
 class DeadlineError(ServerError):

@@ -16,8 +16,9 @@ from saccade.serving.api.edge import Edge
 from saccade.serving.api.guard import Guard
 from saccade.serving.api.in_flight import BytesInFlight
 from saccade.serving.api.probes import Readiness
-from saccade.serving.api.tenants import Tenants
+from saccade.serving.api.tenants import Tenants, watching_keys
 from saccade.serving.cluster.launch import Cluster, Progress, StartError
+from saccade.serving.config.keys import KeysFileError
 from saccade.serving.config.settings import Settings
 from saccade.serving.gateway.ahead import TextAhead
 from saccade.serving.gateway.context import LLM_STAGES, STAGES
@@ -94,6 +95,8 @@ class Gateway:
         self._admission = Admission(self._settings.api, self._metrics)
         async with AsyncExitStack() as stack:
             listener = stack.enter_context(_listen(self._settings))
+            self._tenants = _tenants(self._settings)
+            await stack.enter_async_context(watching_keys(self._tenants))
             await stack.enter_async_context(watching_lag(self._metrics.loop_lag))
             # After the cluster, whose watchers have engines followed.
             stack.push_async_callback(self._prefixes.close)
@@ -123,7 +126,7 @@ class Gateway:
             raise
         self._note("warm-up", "one request through every instance")
         try:
-            await warm_up(edge, self._settings, self._instances)
+            await warm_up(edge, self._settings, self._instances, self._tenants.own_key)
         except WarmUpError as error:
             raise StartError(str(error)) from None
         self._note("warm-up", "ready")
@@ -144,7 +147,7 @@ class Gateway:
         from saccade.serving.engine.app import build_vllm_app
 
         app = await build_vllm_app(self._settings, client)
-        tenants = Tenants(self._settings.api)
+        tenants = self._tenants
         guard = Guard(
             settings=self._settings,
             app=app,
@@ -272,6 +275,13 @@ def _listen(settings: Settings) -> socket.socket:
             "Choose another with --port, or stop what is using it."
         ) from None
     return listener
+
+
+def _tenants(settings: Settings) -> Tenants:
+    try:
+        return Tenants(settings.api)
+    except KeysFileError as error:
+        raise StartError(f"api.keys_file: {error}") from None
 
 
 def _base_url(listener: socket.socket) -> str:

@@ -187,8 +187,9 @@ class Guard:
         if not generates:
             await self.app(inner, connection.replay(content), rewriter)
             return
-        async with self.admission.slot(weight):
-            await self.app(inner, connection.replay(content), rewriter)
+        with self.tenants.room(context.tenant, weight):
+            async with self.admission.slot(weight):
+                await self.app(inner, connection.replay(content), rewriter)
 
     async def _with_placeholders(
         self, body: dict[str, Any], extension: Extension, context: RequestContext, lease: Lease

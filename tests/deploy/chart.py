@@ -46,6 +46,7 @@ EVERYTHING: Values = {
         "workers": {"llm": {"minReplicas": 1, "maxReplicas": 4, "podLabels": {"team": "vision"}}},
     },
     "httpRoute": {"enabled": True, "parentRefs": [{"name": "public"}], "hostnames": ["a.example"]},
+    "tests": {"keySecret": "key-for-tests"},
     "networkPolicy": {"gatewayFrom": [{"namespaceSelector": {}}]},
     "image": {"pullSecrets": [{"name": "registry"}]},
     "serviceAccount": {"annotations": {"example.com/role": "none"}},
