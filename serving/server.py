@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import uvicorn
 from prometheus_client import CollectorRegistry
 
+from saccade.serving import tracing
 from saccade.serving.api.admission import Admission
 from saccade.serving.api.edge import Edge
 from saccade.serving.api.guard import Guard
@@ -95,6 +96,8 @@ class Gateway:
         self._admission = Admission(self._settings.api, self._metrics)
         async with AsyncExitStack() as stack:
             listener = stack.enter_context(_listen(self._settings))
+            stop_tracing = tracing.start(self._settings.tracing, "gateway")
+            stack.push_async_callback(asyncio.to_thread, stop_tracing)
             self._tenants = _tenants(self._settings)
             await stack.enter_async_context(watching_keys(self._tenants))
             await stack.enter_async_context(watching_lag(self._metrics.loop_lag))

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from saccade.serving import tracing
 from saccade.serving.config.api import ApiConfig
 from saccade.serving.errors import OverloadedError
 from saccade.serving.gateway.metrics import GatewayMetrics
@@ -37,7 +38,8 @@ class Admission:
             OverloadedError: the queue is full, the wait was too long, or the server is stopping.
         """
         arrived_s = asyncio.get_running_loop().time()
-        await self._enter(weight)
+        with tracing.span("queue"):
+            await self._enter(weight)
         self._metrics.latency.queue_time.observe(asyncio.get_running_loop().time() - arrived_s)
         try:
             yield

@@ -47,7 +47,11 @@ EVERYTHING: Values = {
     },
     "httpRoute": {"enabled": True, "parentRefs": [{"name": "public"}], "hostnames": ["a.example"]},
     "tests": {"keySecret": "key-for-tests"},
-    "networkPolicy": {"gatewayFrom": [{"namespaceSelector": {}}]},
+    "networkPolicy": {
+        "gatewayFrom": [{"namespaceSelector": {}}],
+        "extraEgress": [{"ports": [{"port": 4318}]}],
+        "rayEgress": [{"ports": [{"port": 4318}]}],
+    },
     "image": {"pullSecrets": [{"name": "registry"}]},
     "serviceAccount": {"annotations": {"example.com/role": "none"}},
     "commonLabels": {"cost-centre": "42"},

@@ -311,6 +311,15 @@ def test_notes_say_how_to_ask_and_where_to_look(profile: str) -> None:
     assert ("there are no API keys" in notes) == (profile != "multi-node")
 
 
+def test_gateways_and_ray_nodes_may_reach_what_they_are_allowed_to() -> None:
+    allowed = {"ports": [{"port": 4318}]}
+    policies = {
+        one["metadata"]["name"].rpartition("-")[2]: one["spec"]["egress"]
+        for one in of_kind("NetworkPolicy", cases()["everything"])
+    }
+    assert [name for name, egress in policies.items() if allowed in egress] == ["gateway", "ray"]
+
+
 def test_the_test_pod_asks_the_service(tmp_path: Path) -> None:
     for name in ("cpu", "multi-node"):
         values = cases()[name]

@@ -210,6 +210,7 @@ class NetworkPolicy(Part):
     egress: bool
     blockedNetworks: list[Annotated[str, Field(pattern=r"^[0-9.]+/[0-9]{1,2}$")]]
     extraEgress: list[Kubernetes]
+    rayEgress: list[Kubernetes]
 
 
 class ServiceAccount(Part):
