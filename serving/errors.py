@@ -10,14 +10,26 @@
     └── ServerError              5xx, the same request may work later
         ├── InternalError        500
         ├── OverloadedError      503, with Retry-After
-        │   └── TooMuchInFlightError  429, with Retry-After
+        │   ├── TooMuchInFlightError  429, with Retry-After
+        │   └── TenantBusyError  429, with Retry-After
         └── DeadlineError        504
 
 Each carries what the OpenAI error object needs; `serving.api.envelope` turns it into a response.
 """
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, Literal
+
+RefusalReason = Literal[
+    "queue_full",
+    "queue_timeout",
+    "shutting_down",
+    "not_ready",
+    "no_instance",
+    "bytes_in_flight",
+    "tenant_limit",
+]
+"""Why there is no room, as metrics have it."""
 
 
 class SaccadeError(Exception):
@@ -95,8 +107,15 @@ class OverloadedError(ServerError):
     status = 503
     default_code = "server_overloaded"
 
-    def __init__(self, message: str, *, retry_after_s: float = 1.0) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: RefusalReason = "no_instance",
+        retry_after_s: float = 1.0,
+    ) -> None:
         super().__init__(message)
+        self.reason = reason
         self.retry_after_s = retry_after_s
 
 
@@ -106,6 +125,17 @@ class TooMuchInFlightError(OverloadedError):
     status = 429
     type = "rate_limit_error"
     default_code = "too_many_bytes_in_flight"
+
+
+class TenantBusyError(OverloadedError):
+    """One tenant has as many answers in the making as it may."""
+
+    status = 429
+    type = "rate_limit_error"
+    default_code = "too_many_running"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, reason="tenant_limit")
 
 
 class DeadlineError(ServerError):

@@ -7,7 +7,7 @@ from saccade.serving.config.settings import LogConfig
 
 
 def configure_logging(config: LogConfig) -> None:
-    """Send `saccade` and `uvicorn` logs to stderr in the configured form."""
+    """Send logs of ours, of the HTTP server and of tracing to stderr in the configured form."""
     handler = logging.StreamHandler(sys.stderr)
     if config.format == "json":
         from pythonjsonlogger.json import JsonFormatter
@@ -16,12 +16,13 @@ def configure_logging(config: LogConfig) -> None:
         handler.setFormatter(JsonFormatter(fields, rename_fields={"levelname": "level"}))
     else:
         handler.setFormatter(_TextFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    for name in ("saccade", "uvicorn"):
+    for name in ("saccade", "uvicorn", "opentelemetry"):
         logger = logging.getLogger(name)
         logger.handlers = [handler]
         logger.setLevel(config.level.upper())
         logger.propagate = False
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    for name in ("uvicorn", "opentelemetry"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     # Says on every machine without a GPU that Triton is not there.
     logging.getLogger("torch._library.triton").setLevel(logging.ERROR)
 

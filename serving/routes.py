@@ -12,6 +12,7 @@ from saccade.serving.api.guard import Guard
 from saccade.serving.api.probes import Readiness
 from saccade.serving.api.tenants import Tenants
 from saccade.serving.errors import NotFoundError
+from saccade.serving.gateway.engine_metrics import EngineMetrics
 from saccade.serving.gateway.metrics import GatewayMetrics
 from saccade.serving.gateway.visual import VisualTokenSource
 
@@ -26,6 +27,7 @@ def routes(
     readiness: Readiness,
     metrics: GatewayMetrics,
     visual: VisualTokenSource,
+    engines: EngineMetrics,
 ) -> Routes:
     """Path to method to endpoint."""
     return {
@@ -40,7 +42,7 @@ def routes(
         "/readyz": _get(json_endpoint(_ready(readiness))),
         "/health": _get(app),
         "/version": _get(json_endpoint(_version)),
-        "/metrics": _get(_exposition(metrics)),
+        "/metrics": _get(_exposition(metrics, engines)),
     }
 
 
@@ -98,9 +100,9 @@ def _one_model(app: "FastAPI") -> Any:
     return one_model
 
 
-def _exposition(metrics: GatewayMetrics) -> Endpoint:
+def _exposition(metrics: GatewayMetrics, engines: EngineMetrics) -> Endpoint:
     async def exposition(_: Scope, __: Receive, send: Send) -> None:
-        body = generate_latest(metrics.registry)
+        body = generate_latest(metrics.registry) + await engines.exposition()
         await send_bytes(send, 200, body, CONTENT_TYPE_LATEST.encode())
 
     return exposition

@@ -11,17 +11,20 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import uvicorn
 from prometheus_client import CollectorRegistry
 
+from saccade.serving import tracing
 from saccade.serving.api.admission import Admission
 from saccade.serving.api.edge import Edge
 from saccade.serving.api.guard import Guard
 from saccade.serving.api.in_flight import BytesInFlight
 from saccade.serving.api.probes import Readiness
-from saccade.serving.api.tenants import Tenants
+from saccade.serving.api.tenants import Tenants, watching_keys
 from saccade.serving.cluster.launch import Cluster, Progress, StartError
+from saccade.serving.config.keys import KeysFileError
 from saccade.serving.config.settings import Settings
 from saccade.serving.gateway.ahead import TextAhead
 from saccade.serving.gateway.context import LLM_STAGES, STAGES
 from saccade.serving.gateway.dispatch import Dispatcher
+from saccade.serving.gateway.engine_metrics import EngineMetrics
 from saccade.serving.gateway.instances import Instances
 from saccade.serving.gateway.loop_lag import watching_lag
 from saccade.serving.gateway.metrics import GatewayMetrics
@@ -54,6 +57,7 @@ class Gateway:
         self._progress = progress
         self._instances = Instances()
         self._metrics = GatewayMetrics(CollectorRegistry())
+        self._metrics.instances.watch(self._instances)
         self._cluster = Cluster(settings, self._instances, self._on_check)
         self._prefixes = PrefixCaches(settings.prefix_index, self._metrics.prefixes)
         stages = STAGES if settings.serves_pictures else LLM_STAGES
@@ -92,6 +96,10 @@ class Gateway:
         self._admission = Admission(self._settings.api, self._metrics)
         async with AsyncExitStack() as stack:
             listener = stack.enter_context(_listen(self._settings))
+            stop_tracing = tracing.start(self._settings.tracing, "gateway")
+            stack.push_async_callback(asyncio.to_thread, stop_tracing)
+            self._tenants = _tenants(self._settings)
+            await stack.enter_async_context(watching_keys(self._tenants))
             await stack.enter_async_context(watching_lag(self._metrics.loop_lag))
             # After the cluster, whose watchers have engines followed.
             stack.push_async_callback(self._prefixes.close)
@@ -121,7 +129,7 @@ class Gateway:
             raise
         self._note("warm-up", "one request through every instance")
         try:
-            await warm_up(edge, self._settings, self._instances)
+            await warm_up(edge, self._settings, self._instances, self._tenants.own_key)
         except WarmUpError as error:
             raise StartError(str(error)) from None
         self._note("warm-up", "ready")
@@ -142,7 +150,7 @@ class Gateway:
         from saccade.serving.engine.app import build_vllm_app
 
         app = await build_vllm_app(self._settings, client)
-        tenants = Tenants(self._settings.api)
+        tenants = self._tenants
         guard = Guard(
             settings=self._settings,
             app=app,
@@ -158,7 +166,8 @@ class Gateway:
             is_ready=self._readiness.ready,
         )
         self._note("gateway", "ready")
-        table = routes(app, guard, tenants, self._readiness, self._metrics, self._visual)
+        engines = EngineMetrics(self._instances)
+        table = routes(app, guard, tenants, self._readiness, self._metrics, self._visual, engines)
         return Edge(table, lifespan=app, metrics=self._metrics)
 
     def _load_engine_client(self) -> "tuple[GatewayEngineClient, Placeholders | None]":
@@ -269,6 +278,13 @@ def _listen(settings: Settings) -> socket.socket:
             "Choose another with --port, or stop what is using it."
         ) from None
     return listener
+
+
+def _tenants(settings: Settings) -> Tenants:
+    try:
+        return Tenants(settings.api)
+    except KeysFileError as error:
+        raise StartError(f"api.keys_file: {error}") from None
 
 
 def _base_url(listener: socket.socket) -> str:

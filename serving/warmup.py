@@ -49,10 +49,9 @@ def placements(instances: Instances) -> list[Placement]:
     ]
 
 
-async def warm_up(app: App, settings: Settings, instances: Instances) -> None:
-    """Raises WarmUpError when a request fails."""
-    keys = settings.api.keys
-    headers = {"authorization": f"Bearer {keys[0].key.get_secret_value()}"} if keys else {}
+async def warm_up(app: App, settings: Settings, instances: Instances, key: str) -> None:
+    """Raises WarmUpError when a request fails. `key` is the server's own."""
+    headers = {"authorization": f"Bearer {key}"}
     transport = httpx2.ASGITransport(app=app)
     async with httpx2.AsyncClient(
         transport=transport, base_url="http://warm-up", headers=headers

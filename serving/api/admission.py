@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from saccade.serving import tracing
 from saccade.serving.config.api import ApiConfig
 from saccade.serving.errors import OverloadedError
 from saccade.serving.gateway.metrics import GatewayMetrics
@@ -36,7 +37,10 @@ class Admission:
         Raises:
             OverloadedError: the queue is full, the wait was too long, or the server is stopping.
         """
-        await self._enter(weight)
+        arrived_s = asyncio.get_running_loop().time()
+        with tracing.span("queue"):
+            await self._enter(weight)
+        self._metrics.latency.queue_time.observe(asyncio.get_running_loop().time() - arrived_s)
         try:
             yield
         finally:
@@ -71,7 +75,7 @@ class Admission:
             self._take(weight)
             return
         if len(self._waiters) >= self._config.max_queued:
-            raise OverloadedError("The server is busy and its queue is full.")
+            raise OverloadedError("The server is busy and its queue is full.", reason="queue_full")
         waiter = _Waiter(weight, asyncio.get_running_loop().create_future())
         self._waiters.append(waiter)
         self._update()
@@ -83,7 +87,8 @@ class Admission:
             if isinstance(error, TimeoutError):
                 limit_s = self._config.queue_timeout_s
                 raise OverloadedError(
-                    f"The server is busy: no room after {limit_s:g} s in the queue."
+                    f"The server is busy: no room after {limit_s:g} s in the queue.",
+                    reason="queue_timeout",
                 ) from None
             raise
 
@@ -129,4 +134,4 @@ def _was_admitted(waiter: _Waiter) -> bool:
 
 
 def _stopping() -> OverloadedError:
-    return OverloadedError("The server is shutting down.", retry_after_s=5)
+    return OverloadedError("The server is shutting down.", reason="shutting_down", retry_after_s=5)

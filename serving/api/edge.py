@@ -8,6 +8,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from urllib.parse import quote
 
+from opentelemetry.trace import Span, SpanKind, StatusCode
+
+from saccade.serving import tracing
 from saccade.serving.api.asgi import (
     App,
     ClientDisconnectedError,
@@ -49,6 +52,16 @@ class Edge:
             await self._http(scope, receive, send)
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] in _QUIET_PATHS:
+            await self._exchange(scope, receive, send)
+            return
+        name = f"{scope['method']} {self._route(scope)}"
+        parent = tracing.parent_in(scope["headers"])
+        with tracing.span(name, SpanKind.SERVER, parent) as span:
+            exchange = await self._exchange(scope, receive, send)
+            self._describe(span, scope, exchange.status or 500)
+
+    async def _exchange(self, scope: Scope, receive: Receive, send: Send) -> "_Exchange":
         request_id = _request_id(scope)
         scope["state"] = {"request_id": request_id}
         exchange = _Exchange(send, request_id)
@@ -63,6 +76,7 @@ class Edge:
             await exchange.fail(InternalError(INTERNAL_MESSAGE))
         finally:
             self._finish(scope, exchange)
+        return exchange
 
     def _endpoint(self, scope: Scope) -> Endpoint:
         path, method = scope["path"], scope["method"]
@@ -86,11 +100,30 @@ class Edge:
                 return methods
         return None
 
+    def _route(self, scope: Scope) -> str:
+        """As metrics and traces have it: whatever is asked for, there are few of them."""
+        return scope["path"] if scope["path"] in self._routes else "other"
+
+    def _describe(self, span: Span, scope: Scope, status: int) -> None:
+        span.set_attribute("http.request.method", scope["method"])
+        span.set_attribute("http.route", self._route(scope))
+        span.set_attribute("http.response.status_code", status)
+        span.set_attribute("saccade.request_id", scope["state"]["request_id"])
+        if status >= 500:
+            span.set_status(StatusCode.ERROR)
+        context = scope["state"].get("context")
+        if context is not None:
+            span.set_attribute("saccade.tenant", context.tenant)
+            span.set_attribute("saccade.modality", context.modality)
+            span.set_attribute("saccade.group", context.group)
+            span.set_attribute("saccade.visual_tokens", context.num_visual_tokens)
+            span.set_attribute("saccade.visual_tokens_kept", context.num_visual_tokens_kept)
+
     def _finish(self, scope: Scope, exchange: "_Exchange") -> None:
         path = scope["path"]
-        route = path if path in self._routes else "other"
+        route = self._route(scope)
         context = scope["state"].get("context")
-        modality = "image" if context is not None and context.pictures else "text"
+        modality = "text" if context is None else context.modality
         self._metrics.requests.labels(route, modality, str(exchange.status or 500)).inc()
         log.log(
             logging.DEBUG if path in _QUIET_PATHS else logging.INFO,
@@ -104,6 +137,7 @@ class Edge:
                 "request_id": exchange.request_id,
                 "tenant": context.tenant if context is not None else None,
                 "status": exchange.status,
+                **({"trace_id": trace_id} if (trace_id := tracing.trace_id()) else {}),
             },
         )
 

@@ -6,7 +6,6 @@ place, wait for room; then hand it on, with its context in a context variable.
 
 import asyncio
 import json
-import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from saccade.serving.api.body import read_body
 from saccade.serving.api.envelope import error_body, send_error
 from saccade.serving.api.in_flight import BytesInFlight, Lease
 from saccade.serving.api.questions import question_about
+from saccade.serving.api.response_times import ResponseTimes
 from saccade.serving.api.rewrite import ResponseRewriter
 from saccade.serving.api.sanitise import (
     STRIPPED_HEADERS,
@@ -130,6 +130,9 @@ class Guard:
                 body = await read_body(scope, receive, limit_bytes=limit_bytes, lease=lease)
         except TimeoutError:
             raise DeadlineError("The request body took too long to arrive.") from None
+        except OverloadedError as error:
+            self.metrics.refusals.labels(error.reason).inc()
+            raise
         extension = read_extension(body)
         context = RequestContext(
             key=uuid.uuid4().hex,
@@ -140,7 +143,8 @@ class Guard:
             pinned=pinned_placement.get(),
         )
         scope["state"]["context"] = context
-        rewriter = ResponseRewriter(_timed(send, self.metrics, context), context)
+        times = ResponseTimes(send, self.metrics.latency, context)
+        rewriter = ResponseRewriter(times.send, context)
         connection = _Connection(receive, rewriter)
         work = self._answer(
             scope, body, extension, context, lease, connection, rewriter, generates=generates
@@ -149,14 +153,19 @@ class Guard:
         try:
             async with asyncio.timeout_at(context.deadline):
                 await connection.unless_gone(work)
+            if generates:
+                times.completed()
         except TimeoutError:
             limit_s = self.settings.api.request_timeout_s
             await _fail(
                 send, rewriter, DeadlineError(f"The request was not done after {limit_s:g} s.")
             )
         except SaccadeError as error:
+            context.error = error
             await _fail(send, rewriter, error)
         finally:
+            if isinstance(context.error, OverloadedError):
+                self.metrics.refusals.labels(context.error.reason).inc()
             if context.encoded is not None:
                 context.encoded.cancel()
 
@@ -174,7 +183,7 @@ class Guard:
     ) -> None:
         weight = num_answers(body, self.settings.api.max_choices) if generates else 0
         if generates and not self.is_ready() and context.pinned is None:
-            raise OverloadedError("The server is not ready.", retry_after_s=5)
+            raise OverloadedError("The server is not ready.", reason="not_ready", retry_after_s=5)
         body_bytes = lease.num_bytes
         body = await self._with_placeholders(stripped(body), extension, context, lease)
         lease.give_back(body_bytes)
@@ -184,8 +193,9 @@ class Guard:
         if not generates:
             await self.app(inner, connection.replay(content), rewriter)
             return
-        async with self.admission.slot(weight):
-            await self.app(inner, connection.replay(content), rewriter)
+        with self.tenants.room(context.tenant, weight):
+            async with self.admission.slot(weight):
+                await self.app(inner, connection.replay(content), rewriter)
 
     async def _with_placeholders(
         self, body: dict[str, Any], extension: Extension, context: RequestContext, lease: Lease
@@ -361,20 +371,3 @@ def _inner_scope(scope: Scope, context: RequestContext, content: bytes) -> Scope
         (b"x-request-id", context.key.encode()),
     ]
     return {**scope, "headers": headers, "state": {}}
-
-
-def _timed(send: Send, metrics: GatewayMetrics, context: RequestContext) -> Send:
-    """Observes the time to the first token, of streamed answers."""
-    arrived = time.perf_counter()
-    waiting = True
-
-    async def timed(message: Message) -> None:
-        nonlocal waiting
-        body = message.get("body", b"")
-        if waiting and body.startswith(b"data: ") and b'"choices":[{' in body:
-            waiting = False
-            modality = "image" if context.pictures else "text"
-            metrics.ttft.labels(modality).observe(time.perf_counter() - arrived)
-        await send(message)
-
-    return timed

@@ -50,7 +50,8 @@ class BytesInFlight:
             )
         if self._num_bytes + num_bytes > self._limit_bytes:
             raise TooMuchInFlightError(
-                "The server holds as many bytes of requests as it may; try again later."
+                "The server holds as many bytes of requests as it may; try again later.",
+                reason="bytes_in_flight",
             )
 
 

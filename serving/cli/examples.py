@@ -27,7 +27,7 @@ def curl_example(settings: Settings, url: str) -> str:
         "temperature": 0,
         "saccade": {"explain": True},
     }
-    key = " -H 'Authorization: Bearer YOUR_KEY'" if settings.api.keys else ""
+    key = " -H 'Authorization: Bearer YOUR_KEY'" if settings.api.asks_for_keys else ""
     return (
         f"  curl -s {url}/v1/chat/completions{key} -H 'Content-Type: application/json' \\\n"
         f"    -d '{json.dumps(body)}'"

@@ -12,6 +12,7 @@ from saccade.serving.cli import (
     config,
     dataset,
     evaluate,
+    keys,
     loadtest,
     models,
     plan,
@@ -35,6 +36,7 @@ app.command("simulate", epilog=simulate.EPILOG)(simulate.simulate)
 app.command("plan", epilog=plan.EPILOG)(plan.plan)
 app.add_typer(config.app, name="config")
 app.add_typer(cache.app, name="cache")
+app.add_typer(keys.app, name="keys")
 app.add_typer(checkpoint.app, name="checkpoint")
 app.add_typer(dataset.app, name="dataset")
 app.add_typer(train.app, name="train")

@@ -2,12 +2,16 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import grpc
 import ray
+from opentelemetry.trace import Span, SpanKind
+from prometheus_client.metrics_core import Metric
 from ray.exceptions import ObjectLostError, RayActorError, RayError, RayTaskError
 
+from saccade.serving import tracing
 from saccade.serving.caches.keys import PictureId
 from saccade.serving.errors import InvalidRequestError, SaccadeError
 from saccade.serving.gateway.instances import Encoded, InstanceError, LostVisualTokensError
@@ -43,12 +47,19 @@ class RemoteInstance:
     async def encode(
         self, picture: Encodable, identity: PictureId | None, pruning: "PruningOrder | None"
     ) -> Encoded:
+        with tracing.span("encode", SpanKind.CLIENT, instance=self._name):
+            return await self._encode(picture, identity, pruning)
+
+    async def _encode(
+        self, picture: Encodable, identity: PictureId | None, pruning: "PruningOrder | None"
+    ) -> Encoded:
+        trace = tracing.carrier()
         if isinstance(picture, Clip):
             call = self._actor.encode_clip.options(num_returns=2)
-            returned = call.remote(identity, pruning, picture.header, *picture.files)
+            returned = call.remote(identity, pruning, picture.header, *picture.files, trace=trace)
         else:
             call = self._actor.encode.options(num_returns=2)
-            returned = call.remote(identity, pruning, picture.data)
+            returned = call.remote(identity, pruning, picture.data, trace=trace)
         reference, report_reference = returned
         try:
             report: EncodeReport = await report_reference
@@ -78,25 +89,47 @@ class RemoteInstance:
             self._raise(error, None)
         return num_entries
 
+    async def engine_metrics(self) -> Sequence[Metric]:
+        try:
+            metrics: Sequence[Metric] = await self._actor.engine_metrics.remote()
+        except RayError as error:
+            self._raise(error, None)
+        return metrics
+
     async def stage_visual_tokens(self, request_key: str, references: Sequence[Any]) -> None:
         try:
-            await self._actor.stage_visual_tokens.remote(request_key, *references)
+            with tracing.span("stage visual tokens", SpanKind.CLIENT, instance=self._name):
+                await self._actor.stage_visual_tokens.remote(request_key, *references)
         except RayError as error:
             self._raise(error, None)
 
     async def prefill(self, request_key: str, prompt: Prompt) -> tuple[bytes, float]:
+        request = PrefillRequest(request_key=request_key, prompt=prompt)
         try:
-            reply = await self._stub.Prefill(PrefillRequest(request_key=request_key, prompt=prompt))
+            with tracing.span("prefill", SpanKind.CLIENT, instance=self._name):
+                reply = await self._stub.Prefill(request, metadata=_metadata())
         except grpc.aio.AioRpcError as error:
             self._raise_rpc(error)
         return reply.handover, reply.lease_s
 
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[GenerateChunk, None]:
-        call = self._stub.Generate(request)
-        finished = False
+        name = "decode" if request.handover else "generate"
+        with tracing.detached(name, SpanKind.CLIENT, instance=self._name) as span:
+            async with aclosing(self._chunks(request, span)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+
+    async def _chunks(
+        self, request: GenerateRequest, span: Span
+    ) -> AsyncGenerator[GenerateChunk, None]:
+        call = self._stub.Generate(request, metadata=_metadata(span))
+        begun = finished = False
         try:
             async for chunk in call:
                 finished = bool(chunk.finish_reason)
+                if not begun and chunk.token_ids:
+                    begun = True
+                    span.add_event("first token")
                 yield chunk
         except grpc.aio.AioRpcError as error:
             self._raise_rpc(error)
@@ -154,3 +187,8 @@ class RemoteInstance:
         if error.code() == grpc.StatusCode.INVALID_ARGUMENT:
             raise InvalidRequestError(error.details() or "the engine refuses the request") from None
         raise InstanceError(self._name, f"{error.code().name}: {error.details()}") from error
+
+
+def _metadata(span: Span | None = None) -> tuple[tuple[str, str], ...]:
+    """For gRPC: which span the instance's work belongs to."""
+    return tuple(tracing.carrier(span).items())

@@ -1,20 +1,11 @@
 """Section `api`: the HTTP server, its limits, and who may use it."""
 
-from pydantic import Field, SecretStr, model_validator
+from pathlib import Path
 
+from pydantic import Field, field_validator, model_validator
+
+from saccade.serving.config.keys import TENANT, ApiKey, check_keys
 from saccade.serving.config.section import Section
-
-_TENANT = r"^[A-Za-z0-9_.-]{1,64}$"
-
-
-class ApiKey(Section):
-    """One key and the tenant it stands for."""
-
-    key: SecretStr = Field(description="The bearer token.", min_length=8)
-    tenant: str = Field(
-        description="Who pays; caches are never shared between tenants.",
-        pattern=_TENANT,
-    )
 
 
 class ApiConfig(Section):
@@ -26,10 +17,15 @@ class ApiConfig(Section):
         default_factory=list,
         description="API keys; without any, everybody is the tenant `default_tenant`.",
     )
+    keys_file: Path | None = Field(
+        default=None,
+        description="File with more of them, a list in YAML or JSON. It is read again when it "
+        "changes; an empty list lets nobody in.",
+    )
     default_tenant: str = Field(
         default="default",
         description="The tenant of requests when there are no keys.",
-        pattern=_TENANT,
+        pattern=TENANT,
     )
     max_body_bytes: int = Field(
         default=64 * 2**20, ge=2**10, description="Largest request body; 413 above it."
@@ -44,6 +40,11 @@ class ApiConfig(Section):
     )
     max_running: int = Field(
         default=64, ge=1, description="Answers being worked on at once; more wait in the queue."
+    )
+    max_running_per_tenant: int | None = Field(
+        default=None,
+        ge=1,
+        description="Answers of one tenant at once, waiting ones included; more get 429.",
     )
     max_queued: int = Field(
         default=256, ge=0, description="Requests that may wait; more get 503 at once."
@@ -67,10 +68,17 @@ class ApiConfig(Section):
 
     @model_validator(mode="after")
     def _keys_are_distinct(self) -> "ApiConfig":
-        keys = [entry.key.get_secret_value() for entry in self.keys]
-        if len(set(keys)) != len(keys):
-            raise ValueError("keys: the same key stands for two tenants; give each its own")
+        check_keys(self.keys)
         return self
+
+    @field_validator("keys_file")
+    @classmethod
+    def _absolute(cls, path: Path | None) -> Path | None:
+        return path.expanduser().absolute() if path is not None else None
+
+    @property
+    def asks_for_keys(self) -> bool:
+        return bool(self.keys) or self.keys_file is not None
 
     @model_validator(mode="after")
     def _one_body_fits(self) -> "ApiConfig":

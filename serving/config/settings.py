@@ -18,6 +18,7 @@ from saccade.serving.config.media import MediaConfig
 from saccade.serving.config.prefix_index import PrefixIndexConfig
 from saccade.serving.config.pruning import PruningConfig
 from saccade.serving.config.section import Section
+from saccade.serving.config.tracing import TracingConfig
 from saccade.serving.config.visual_cache import VisualCacheConfig
 
 # Set by `serving.config.load` while it builds the tree.
@@ -111,6 +112,9 @@ class Settings(BaseSettings):
         description="What the gateway knows of the LLM instances' prefix caches.",
     )
     log: LogConfig = Field(default_factory=LogConfig, description="Logging.")
+    tracing: TracingConfig = Field(
+        default_factory=TracingConfig, description="Spans of requests, for OpenTelemetry."
+    )
 
     @classmethod
     def settings_customise_sources(

@@ -41,7 +41,8 @@ def instance_engine_args(settings: Settings) -> AsyncEngineArgs:
         kv_cache_memory_bytes=settings.engine.kv_cache_bytes,
         max_num_seqs=settings.engine.max_num_seqs,
         enforce_eager=on_cpu,
-        disable_log_stats=True,
+        # Its metrics are passed through; nobody asks for the lines in its log.
+        disable_log_stats=False,
         hf_overrides=with_positions if _makes_positions(settings) else {},
     )
 

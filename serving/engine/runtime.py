@@ -53,7 +53,7 @@ class LLMRuntime:
     @classmethod
     def load(cls, settings: Settings) -> "LLMRuntime":
         config = instance_engine_args(settings).create_engine_config(UsageContext.API_SERVER)
-        return cls(settings, AsyncLLM.from_vllm_config(config, disable_log_stats=True))
+        return cls(settings, AsyncLLM.from_vllm_config(config))
 
     async def prefill(
         self, request_key: str, prompt: Prompt, visual_tokens: Sequence[VisualTokens] = ()

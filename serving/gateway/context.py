@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from saccade.scheduler.placement import Placement
+from saccade.scheduler.policy import ONE_GROUP
 from saccade.serving.errors import SaccadeError
 from saccade.serving.media.load import Media
 
@@ -114,6 +115,8 @@ class RequestContext:
     """On the event loop's clock, seconds."""
     explain: bool = False
     pictures: tuple[PendingPicture, ...] = ()
+    group: str = ONE_GROUP.name
+    """The instances that are set aside for requests of its kind."""
     pinned: Placement | None = None
     """Set by the warm-up, which has to reach every instance."""
     records: list[StageRecord] = field(default_factory=list)
@@ -127,6 +130,11 @@ class RequestContext:
     """The same when they are there."""
     pruning_quality: float = 1.0
     """Under overload, the share of the visual tokens asked for that is kept."""
+
+    @property
+    def modality(self) -> str:
+        """As metrics have it: clips are `image` too."""
+        return "image" if self.pictures else "text"
 
     @property
     def num_visual_tokens(self) -> int:

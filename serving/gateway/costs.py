@@ -35,6 +35,10 @@ class PrefillCosts:
         self._mean_s += (seconds - self._mean_s) / self._num_observed
         self._in_requests = self._scaled()
 
+    def prefill_s(self, tokens: int, cached_tokens: int) -> float:
+        """What a prefill should take, by all that was timed so far."""
+        return self._model.prefill_s(tokens, cached_tokens)
+
     def saved_s(self, tokens: int, cached_tokens: int) -> float:
         """By how much shorter a prefill is whose first tokens are cached."""
         return self._model.prefill_s(tokens) - self._model.prefill_s(tokens, cached_tokens)

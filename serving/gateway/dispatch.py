@@ -25,6 +25,7 @@ from saccade.serving.gateway.instances import (
     LostVisualTokensError,
     in_time,
 )
+from saccade.serving.gateway.latency import timed
 from saccade.serving.gateway.metrics import GatewayMetrics
 from saccade.serving.gateway.placing import Placer
 from saccade.serving.gateway.prefixes import PrefixEstimate
@@ -84,8 +85,9 @@ class Dispatcher:
             InternalError: an instance failed.
         """
         with _as_answers(context):
-            async with aclosing(self._generate(context, answer)) as chunks:
-                async for chunk in chunks:
+            chunks = self._generate(context, answer)
+            async with aclosing(timed(chunks, self._metrics.latency, context, self._clock)) as each:
+                async for chunk in each:
                     yield chunk
 
     async def visual_token_counts(self, context: RequestContext) -> list[tuple[int, ...]]:

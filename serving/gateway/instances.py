@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
+from prometheus_client.metrics_core import Metric
+
 from saccade.scheduler.cluster import InstanceState, Role, StageLoad
 from saccade.scheduler.cost_model import UNIT, CostModel
 from saccade.scheduler.index import PlacementIndex
@@ -61,6 +63,10 @@ class InstanceClient(Protocol):
 
     async def clear_visual_cache(self, owner: str | None) -> int:
         """Forget what is kept, or what is one owner's; returns how many entries that were."""
+        ...
+
+    async def engine_metrics(self) -> Sequence[Metric]:
+        """What its LLM engine counts, under the engine's own names."""
         ...
 
     async def stage_visual_tokens(self, request_key: str, references: Sequence[Any]) -> None:

@@ -1,6 +1,6 @@
 """What the gateway counts. One registry, handed in; nothing global."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from prometheus_client import (
     CollectorRegistry,
@@ -10,6 +10,10 @@ from prometheus_client import (
     disable_created_metrics,
 )
 
+import saccade
+from saccade.serving.errors import RefusalReason
+from saccade.serving.gateway.instance_metrics import InstanceMetrics
+from saccade.serving.gateway.latency import LATENCY_BUCKETS_S, LatencyMetrics
 from saccade.serving.gateway.prefix_metrics import PrefixMetrics
 from saccade.serving.gateway.visual_metrics import VisualCacheMetrics
 
@@ -19,9 +23,10 @@ if TYPE_CHECKING:
 # A second series for each counter that nobody asks for.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
-STAGE_BUCKETS_S = (
-    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
-)  # fmt: skip
+STAGE_BUCKETS_S = LATENCY_BUCKETS_S
+
+# The reasons of `OverloadedError`.
+REFUSAL_REASONS = get_args(RefusalReason)
 
 LAG_BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
 
@@ -55,13 +60,7 @@ class GatewayMetrics:
             buckets=LAG_BUCKETS_S,
             registry=registry,
         )
-        self.ttft = Histogram(
-            "saccade_time_to_first_token_seconds",
-            "From a request's arrival to the first token that an instance sent for it.",
-            ["modality"],
-            buckets=STAGE_BUCKETS_S,
-            registry=registry,
-        )
+        self.latency = LatencyMetrics(registry)
         self.stage_seconds = Histogram(
             "saccade_stage_seconds",
             "Time in a stage, its queue on the instance included.",
@@ -95,6 +94,12 @@ class GatewayMetrics:
             ["stage"],
             registry=registry,
         )
+        self.refusals = Counter(
+            "saccade_admission_refusals",
+            "Requests that were refused for want of room, by reason.",
+            ["reason"],
+            registry=registry,
+        )
         self.visual_cache = VisualCacheMetrics(registry)
         self.prefixes = PrefixMetrics(registry)
         self.prompt_tokens = Counter(
@@ -112,6 +117,13 @@ class GatewayMetrics:
             ["instance"],
             registry=registry,
         )
+        self.instances = InstanceMetrics(registry)
+        self.build_info = Gauge(
+            "saccade_build_info", "1, with the version.", ["version"], registry=registry
+        )
+        self.build_info.labels(saccade.__version__).set(1)
+        for reason in REFUSAL_REASONS:
+            self.refusals.labels(reason)
         for stage in ("in", "kept"):
             self.visual_tokens.labels(stage)
 

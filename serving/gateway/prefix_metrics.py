@@ -3,11 +3,13 @@
 from collections.abc import Iterator
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from saccade.serving.caches.prefix_index import PrefixIndex
+
+ERROR_BUCKETS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0)
 
 
 class PrefixMetrics(Collector):
@@ -44,6 +46,13 @@ class PrefixMetrics(Collector):
             "Text before a picture that was prefilled while the picture was being encoded.",
             registry=registry,
         )
+        self.cost_model_error = Histogram(
+            "saccade_cost_model_error_ratio",
+            "By how much the cost model was wrong: |expected - measured| / measured.",
+            ["stage"],
+            buckets=ERROR_BUCKETS,
+            registry=registry,
+        )
         for direction in ("too_many", "too_few"):
             self.misjudged_tokens.labels(direction)
         registry.register(self)
@@ -68,6 +77,12 @@ class PrefixMetrics(Collector):
         elif cached > expected:
             self._too_few += cached - expected
             self.misjudged_tokens.labels("too_few").inc(cached - expected)
+
+    def count_cost(self, stage: str, expected_s: float, measured_s: float) -> None:
+        """A stage that had its instance to itself, and what the cost model said before."""
+        if measured_s > 0:
+            error = abs(expected_s - measured_s) / measured_s
+            self.cost_model_error.labels(stage).observe(error)
 
     def totals(self) -> dict[str, Any]:
         """As JSON has it, with a row for each instance that is followed."""

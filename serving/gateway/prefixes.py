@@ -122,6 +122,8 @@ class PrefixCaches:
         estimate.settled = True
         num_tokens, num_cached = len(prompt.token_ids), chunk.num_cached_tokens
         if estimate.prefill_s is not None:
+            expected_s = self._costs.prefill_s(num_tokens, num_cached)
+            self._metrics.count_cost("prefill", expected_s, estimate.prefill_s)
             self._costs.observe(num_tokens, num_cached, estimate.prefill_s)
         saved_s = self._costs.saved_s(num_tokens, num_cached)
         self._metrics.count(estimate.expected_tokens, num_cached, saved_s)

@@ -5,14 +5,17 @@ import os
 import socket
 from collections import deque
 from collections.abc import Awaitable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ray
+from opentelemetry.trace import Span, SpanKind
 
 from saccade.scheduler.cluster import Role
+from saccade.serving import tracing
 from saccade.serving.caches.keys import PictureId
 from saccade.serving.caches.stats import Source, Tier, TierStats
 from saccade.serving.config.settings import Settings
@@ -20,6 +23,8 @@ from saccade.serving.engine.environment import prepare_environment
 from saccade.serving.media.sampling import ClipHeader
 
 if TYPE_CHECKING:
+    from prometheus_client.metrics_core import Metric
+
     from saccade.encoders.base import VisualTokens
     from saccade.encoders.pruning.stage import Report
     from saccade.serving.caches.block_events import KvEventSource
@@ -29,6 +34,10 @@ if TYPE_CHECKING:
 LOG_LINES_IN_ERRORS = 12
 # An engine ends within moments; a prefill that is still held keeps it from that.
 ENGINE_STOP_TIMEOUT_S = 5.0
+
+
+Trace = Mapping[str, str]
+"""Headers that say which span a call belongs to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +115,7 @@ class InstanceActor:
         self._server: Any = None
         self._staged: Any = None
         self._loading: asyncio.Task[None] | None = None
+        self._stop_tracing = tracing.start(spec.settings.tracing, spec.name)
         Path(spec.socket_folder).mkdir(parents=True, exist_ok=True)
         os.environ["VLLM_RPC_BASE_PATH"] = spec.socket_folder
 
@@ -136,10 +146,16 @@ class InstanceActor:
         )
 
     async def encode(
-        self, picture: PictureId | None, pruning: "PruningOrder | None", data: bytes
+        self,
+        picture: PictureId | None,
+        pruning: "PruningOrder | None",
+        data: bytes,
+        *,
+        trace: Trace | None = None,
     ) -> "tuple[VisualTokens, EncodeReport]":
         """Visual tokens of one picture, and how they came about; without an id uncached."""
-        return await self._pruned(await self._encode.encode(data, picture), pruning)
+        with self._traced(trace):
+            return await self._pruned(await self._encode.encode(data, picture), pruning)
 
     async def encode_clip(
         self,
@@ -147,9 +163,12 @@ class InstanceActor:
         pruning: "PruningOrder | None",
         header: ClipHeader,
         *files: bytes,
+        trace: Trace | None = None,
     ) -> "tuple[VisualTokens, EncodeReport]":
         """The same of a clip: one video file, or its frames as pictures."""
-        return await self._pruned(await self._encode.encode_clip(files, header, picture), pruning)
+        with self._traced(trace):
+            done = await self._encode.encode_clip(files, header, picture)
+            return await self._pruned(done, pruning)
 
     async def clear_visual_cache(self, owner: str | None) -> int:
         """Forget what is kept, or what is one owner's; returns how many entries that were."""
@@ -158,6 +177,12 @@ class InstanceActor:
 
     async def stage_visual_tokens(self, request_key: str, *visual_tokens: "VisualTokens") -> None:
         self._staged.put(request_key, visual_tokens)
+
+    async def engine_metrics(self) -> "list[Metric]":
+        """What vLLM counts in this process."""
+        from saccade.serving.engine.metrics import engine_metrics
+
+        return engine_metrics()
 
     async def check(self) -> InstanceCheck:
         """How things are; raises when the engine is dead."""
@@ -182,6 +207,7 @@ class InstanceActor:
             self._prune.close()
         if self._runtime is not None:
             await asyncio.to_thread(self._runtime.shutdown, ENGINE_STOP_TIMEOUT_S)
+        await asyncio.to_thread(self._stop_tracing)
         await asyncio.to_thread(_remove_semaphores)
 
     async def _start_encoder(self) -> None:
@@ -197,10 +223,16 @@ class InstanceActor:
     async def _pruned(
         self, done: "Delivered", order: "PruningOrder | None"
     ) -> "tuple[VisualTokens, EncodeReport]":
+        _trace_parts(done)
         if order is None:
             return done.features.tokens, _report(done, done.features.tokens)
-        pruned = await self._prune.prune(done.features, order)
+        with tracing.span("prune"):
+            pruned = await self._prune.prune(done.features, order)
         return pruned.tokens, _report(done, pruned.tokens, pruned.ms, pruned.reports)
+
+    def _traced(self, trace: Trace | None) -> AbstractContextManager[Span]:
+        parent = tracing.parent_in((trace or {}).items())
+        return tracing.span("encode", SpanKind.SERVER, parent, instance=self._spec.name)
 
     async def _load(self, load: Awaitable[Any]) -> None:
         self._runtime = await load
@@ -223,6 +255,15 @@ class InstanceActor:
         service = InstanceService(self._runtime, self._staged)
         self._server, address = await serve(service, host)
         return address
+
+
+def _trace_parts(done: "Delivered") -> None:
+    """Spans of what has just been done, the one after the other; queues belong to them."""
+    if done.source == "encoded":
+        tracing.past("preprocess", done.preprocess_ms, ended_ms_ago=done.encode_ms)
+        tracing.past("encode batch", done.encode_ms)
+    else:
+        tracing.past("look up", done.preprocess_ms + done.encode_ms, source=done.source)
 
 
 def _report(

@@ -4,7 +4,10 @@ from collections.abc import AsyncIterator
 from typing import Any, NoReturn, TypeAlias
 
 import grpc
+from opentelemetry.context import Context as OfTrace
+from opentelemetry.trace import Span, SpanKind
 
+from saccade.serving import tracing
 from saccade.serving.engine.runtime import EngineFailedError, LLMRuntime, RejectedError
 from saccade.serving.instance.staging import StagedVisualTokens
 from saccade.serving.transport.channel import CHANNEL_OPTIONS
@@ -39,9 +42,11 @@ class InstanceService(InstanceServicer):
     async def Prefill(self, request: PrefillRequest, context: Context) -> PrefillReply:  # noqa: N802
         visual_tokens = self._staged.take(request.request_key)
         try:
-            handover, lease_s = await self._runtime.prefill(
-                request.request_key, request.prompt, visual_tokens
-            )
+            with tracing.detached("prefill", SpanKind.SERVER, _parent(context)) as span:
+                _describe(span, request)
+                handover, lease_s = await self._runtime.prefill(
+                    request.request_key, request.prompt, visual_tokens
+                )
         except (RejectedError, EngineFailedError) as error:
             await _abort(context, error)
         return PrefillReply(handover=handover, lease_s=lease_s)
@@ -50,9 +55,15 @@ class InstanceService(InstanceServicer):
         self, request: GenerateRequest, context: Context
     ) -> AsyncIterator[GenerateChunk]:
         visual_tokens = self._staged.take(request.request_key)
+        name = "decode" if request.handover else "generate"
         try:
-            async for chunk in self._runtime.generate(request, visual_tokens):
-                yield chunk
+            with tracing.detached(name, SpanKind.SERVER, _parent(context)) as span:
+                _describe(span, request)
+                num_tokens = 0
+                async for chunk in self._runtime.generate(request, visual_tokens):
+                    num_tokens += len(chunk.token_ids)
+                    span.set_attribute("gen_ai.usage.output_tokens", num_tokens)
+                    yield chunk
         except (RejectedError, EngineFailedError) as error:
             await _abort(context, error)
 
@@ -75,6 +86,15 @@ async def serve(service: InstanceService, host: str) -> tuple[grpc.aio.Server, s
     port = server.add_insecure_port(f"{host}:0")
     await server.start()
     return server, f"{host}:{port}"
+
+
+def _parent(context: Context) -> OfTrace:
+    return tracing.parent_in(context.invocation_metadata() or ())
+
+
+def _describe(span: Span, request: PrefillRequest | GenerateRequest) -> None:
+    span.set_attribute("gen_ai.usage.input_tokens", len(request.prompt.token_ids))
+    span.set_attribute("saccade.pictures", len(request.prompt.visual_spans))
 
 
 async def _abort(context: Context, error: Exception) -> NoReturn:

@@ -10,7 +10,9 @@ from typing import Final, Self
 
 import httpcore2
 import httpx2
+from opentelemetry.trace import SpanKind
 
+from saccade.serving import tracing
 from saccade.serving.config.media import MediaConfig, MediaKind
 from saccade.serving.errors import InvalidRequestError, TooLargeError
 from saccade.serving.media.addresses import AddressRules
@@ -115,7 +117,8 @@ class MediaFetcher:
         url = text.decode("ascii") if isinstance(text, bytes) else text
         async with self._slots:  # waiting here is not held against the picture's host
             download = _Download(self._config, self._rules, self._pool, param, budget, kind)
-            return await download.run(url)
+            with tracing.span("fetch", kind=SpanKind.CLIENT, media=kind):
+                return await download.run(url)
 
 
 def _is_inline(url: str | bytes) -> bool:

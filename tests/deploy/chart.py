@@ -46,7 +46,12 @@ EVERYTHING: Values = {
         "workers": {"llm": {"minReplicas": 1, "maxReplicas": 4, "podLabels": {"team": "vision"}}},
     },
     "httpRoute": {"enabled": True, "parentRefs": [{"name": "public"}], "hostnames": ["a.example"]},
-    "networkPolicy": {"gatewayFrom": [{"namespaceSelector": {}}]},
+    "tests": {"keySecret": "key-for-tests"},
+    "networkPolicy": {
+        "gatewayFrom": [{"namespaceSelector": {}}],
+        "extraEgress": [{"ports": [{"port": 4318}]}],
+        "rayEgress": [{"ports": [{"port": 4318}]}],
+    },
     "image": {"pullSecrets": [{"name": "registry"}]},
     "serviceAccount": {"annotations": {"example.com/role": "none"}},
     "commonLabels": {"cost-centre": "42"},

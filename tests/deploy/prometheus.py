@@ -7,14 +7,16 @@ import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx2
 import pytest
 import yaml
 from prometheus_client import CollectorRegistry, start_http_server
 
+from saccade.scheduler.cluster import Role
 from saccade.serving.caches.stats import TierStats
+from saccade.serving.gateway.instances import Instance, InstanceClient
 from saccade.serving.gateway.metrics import GatewayMetrics
 from saccade.serving.instance.actor import InstanceCheck
 from tests.deploy.chart import ROOT
@@ -40,11 +42,17 @@ def work(metrics: GatewayMetrics) -> None:
     """Some requests of each kind, good and bad."""
     for modality in ("text", "image"):
         metrics.requests.labels("/v1/chat/completions", modality, "200").inc(20)
-        metrics.ttft.labels(modality).observe(0.2)
+        for latency in (metrics.latency.ttft, metrics.latency.e2e):
+            latency.labels(modality, "all").observe(0.2)
+        for pace in (metrics.latency.itl, metrics.latency.tpot):
+            pace.labels(modality, "all").observe(0.03)
     for status in ("500", "429"):
         metrics.requests.labels("/v1/chat/completions", "text", status).inc()
     for stage in ("preprocess", "encode", "prefill", "decode"):
         metrics.stage_seconds.labels(stage).observe(0.1)
+    metrics.latency.queue_time.observe(0.01)
+    metrics.refusals.labels("queue_full").inc()
+    metrics.prefixes.count_cost("prefill", 0.12, 0.1)
     metrics.running.set(3)
     metrics.queued.set(1)
     metrics.bytes_in_flight.set(2**20)
@@ -68,6 +76,9 @@ def work(metrics: GatewayMetrics) -> None:
     )
     metrics.on_check("encode-0", InstanceCheck(1, {"memory": stats}))
     metrics.on_check("llm-0", None)
+    both: frozenset[Role] = frozenset({"prefill", "decode"})
+    client = cast(InstanceClient, None)
+    metrics.instances.watch({"llm-0": Instance("llm-0", client, both, both, load={"decode": 2})})
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ import pytest
 
 from tests.deploy.chart import CHART, ROOT
 
-PAGES = ("deploying.md", "kubernetes.md", "metrics.md", "security.md")
+PAGES = ("deploying.md", "kubernetes.md", "metrics.md", "security.md", "tracing.md")
 
 
 @pytest.mark.parametrize("page", PAGES)

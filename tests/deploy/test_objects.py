@@ -3,13 +3,18 @@
 import json
 import re
 import shlex
+import subprocess
+import sys
+import threading
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 import yaml
 from typer.main import get_command
 
+from saccade.serving.api.tenants import Tenants
 from saccade.serving.cli.main import app
 from saccade.serving.config.load import load_settings
 from saccade.serving.config.settings import Settings
@@ -216,12 +221,28 @@ def test_api_keys_are_never_in_the_configmap_or_in_arguments() -> None:
     rendered = {path: text for path, text in render(values).items() if path != "secret.yaml"}
     assert not any("not-a-secret" in text for text in rendered.values())
     (secret,) = of_kind("Secret", values)
-    container = gateway(values)["containers"][0]
-    environment = {one["name"]: one.get("valueFrom") for one in container["env"]}
-    reference = environment["SACCADE_API__KEYS"]["secretKeyRef"]
-    keys = json.loads(secret["stringData"][reference["key"]])
-    assert secret["metadata"]["name"] == reference["name"]
+    pod = gateway(values)
+    environment = {one["name"]: one.get("value") for one in pod["containers"][0]["env"]}
+    mounts = {one["name"]: one["mountPath"] for one in pod["containers"][0]["volumeMounts"]}
+    (volume,) = [one["secret"] for one in pod["volumes"] if one["name"] == "api-keys"]
+    (item,) = volume["items"]
+    assert environment["SACCADE_API__KEYS_FILE"] == f"{mounts['api-keys']}/{item['path']}"
+    assert secret["metadata"]["name"] == volume["secretName"]
+    keys = json.loads(secret["stringData"][item["key"]])
     assert keys == [{"key": "not-a-secret", "tenant": "team-a"}]
+
+
+def test_keys_come_as_a_folder_so_that_kubernetes_can_change_them() -> None:
+    # A single file (subPath) is never updated, and a checksum would replace the pods.
+    values = cases()["everything"]
+    mounts = gateway(values)["containers"][0]["volumeMounts"]
+    (mount,) = [one for one in mounts if one["name"] == "api-keys"]
+    assert "subPath" not in mount
+    more = {"auth": {"keys": [{"sha256": "0" * 64, "tenant": "team-b"}]}}
+    templates = [
+        of_kind("Deployment", given)[0]["spec"]["template"] for given in (values, values | more)
+    ]
+    assert templates[0] == templates[1]
 
 
 def test_the_gateway_takes_keys_in_the_form_of_the_secret(
@@ -229,9 +250,12 @@ def test_the_gateway_takes_keys_in_the_form_of_the_secret(
 ) -> None:
     values = cases()["everything"]
     (secret,) = of_kind("Secret", values)
-    monkeypatch.setenv("SACCADE_API__KEYS", secret["stringData"]["api-keys"])
-    (key,) = settings_of(values, tmp_path).api.keys
-    assert (key.key.get_secret_value(), key.tenant) == ("not-a-secret", "team-a")
+    path = tmp_path / "api-keys"
+    path.write_text(secret["stringData"]["api-keys"], encoding="utf-8")
+    monkeypatch.setenv("SACCADE_API__KEYS_FILE", str(path))
+    tenants = Tenants(settings_of(values, tmp_path).api)
+    headers = [(b"authorization", b"Bearer not-a-secret")]
+    assert tenants.tenant_of({"type": "http", "headers": headers}) == "team-a"
 
 
 def test_a_change_of_configuration_replaces_the_pods() -> None:
@@ -287,6 +311,15 @@ def test_notes_say_how_to_ask_and_where_to_look(profile: str) -> None:
     assert ("there are no API keys" in notes) == (profile != "multi-node")
 
 
+def test_gateways_and_ray_nodes_may_reach_what_they_are_allowed_to() -> None:
+    allowed = {"ports": [{"port": 4318}]}
+    policies = {
+        one["metadata"]["name"].rpartition("-")[2]: one["spec"]["egress"]
+        for one in of_kind("NetworkPolicy", cases()["everything"])
+    }
+    assert [name for name, egress in policies.items() if allowed in egress] == ["gateway", "ray"]
+
+
 def test_the_test_pod_asks_the_service(tmp_path: Path) -> None:
     for name in ("cpu", "multi-node"):
         values = cases()[name]
@@ -295,6 +328,37 @@ def test_the_test_pod_asks_the_service(tmp_path: Path) -> None:
         service = of_kind("Service", values)[0]
         address = f"http://{service['metadata']['name']}:{service['spec']['ports'][0]['port']}"
         assert address in _words(pod["spec"]["containers"][0])
+
+
+def test_the_test_pod_has_a_key_where_one_is_named() -> None:
+    (pod,) = of_kind("Pod", cases()["everything"])
+    (container,) = pod["spec"]["containers"]
+    assert container["command"][:2] == ["saccade", "chat"]
+    key = next(one for one in container["env"] if one["name"] == "SACCADE_API_KEY")
+    assert key["valueFrom"]["secretKeyRef"] == {"name": "key-for-tests", "key": "api-key"}
+
+
+@pytest.mark.parametrize(("status", "passes"), [(401, True), (200, False)])
+def test_the_test_pod_finds_a_gateway_that_is_open(status: int, passes: bool) -> None:
+    class Gateway(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200 if self.path == "/readyz" else status)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    (pod,) = of_kind("Pod", cases()["multi-node"])
+    code = pod["spec"]["containers"][0]["args"][0]
+    with ThreadingHTTPServer(("127.0.0.1", 0), Gateway) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        command = [sys.executable, "-c", code, address]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+        server.shutdown()
+        thread.join()
+    assert (done.returncode == 0) == passes, done.stderr
 
 
 def test_extra_objects_are_filled_in() -> None:

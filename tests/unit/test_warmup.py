@@ -20,6 +20,7 @@ from tests.unit.gateway.fakes import SPLIT, WHOLE, Cluster
 from tests.unit.loop_clock import LoopClock
 from tests.unit.some_settings import some_settings
 
+KEY = "the-server's-own"
 SETS: list[frozenset[Role]] = [
     frozenset({"encode"}),
     frozenset({"prefill", "decode"}),
@@ -85,7 +86,7 @@ class FakeServer:
 
 async def test_warm_up_sends_one_request_for_each_placement() -> None:
     server, cluster = FakeServer(), instances(SPLIT | {"decode-1": frozenset({"decode"})})
-    await warm_up(server, some_settings(), cluster)
+    await warm_up(server, some_settings(), cluster, KEY)
     assert server.placements == placements(cluster)
     assert len(server.placements) == 2
     assert pinned_placement.get() is None
@@ -93,7 +94,7 @@ async def test_warm_up_sends_one_request_for_each_placement() -> None:
 
 async def test_the_picture_of_the_warm_up_is_a_good_one() -> None:
     server = FakeServer()
-    await warm_up(server, some_settings(), instances(SPLIT))
+    await warm_up(server, some_settings(), instances(SPLIT), KEY)
     url = server.bodies[0]["messages"][0]["content"][0]["image_url"]["url"]
     kind, _, data = url.partition(",")
     assert kind == "data:image/png;base64"
@@ -104,22 +105,21 @@ async def test_the_picture_of_the_warm_up_is_a_good_one() -> None:
 async def test_the_warm_up_is_text_where_no_pictures_are_served() -> None:
     server = FakeServer()
     settings = some_settings(instances={"llm": {"roles": ["prefill", "decode"]}})
-    await warm_up(server, settings, instances({"llm-0": frozenset({"prefill", "decode"})}))
+    await warm_up(server, settings, instances({"llm-0": frozenset({"prefill", "decode"})}), KEY)
     kinds = [part["type"] for part in server.bodies[0]["messages"][0]["content"]]
     assert kinds == ["text"]
 
 
-async def test_the_warm_up_has_a_key_where_keys_are_asked_for() -> None:
+async def test_the_warm_up_comes_with_the_key_that_it_was_given() -> None:
     server = FakeServer()
-    keys = [{"key": "sk-12345678", "tenant": "one"}, {"key": "sk-87654321", "tenant": "two"}]
-    await warm_up(server, some_settings(api={"keys": keys}), instances(SPLIT))
-    assert server.keys == ["Bearer sk-12345678"]
+    await warm_up(server, some_settings(), instances(SPLIT), KEY)
+    assert server.keys == [f"Bearer {KEY}"]
 
 
 async def test_a_failed_warm_up_names_the_way_and_the_reason() -> None:
     server = FakeServer(status=500)
     with pytest.raises(WarmUpError, match=r"encode-0 -> prefill-0 -> decode-0.*500.*the reason"):
-        await warm_up(server, some_settings(), instances(SPLIT))
+        await warm_up(server, some_settings(), instances(SPLIT), KEY)
     assert pinned_placement.get() is None
 
 
@@ -128,7 +128,7 @@ async def test_an_instance_that_died_before_the_warm_up_is_a_failed_warm_up(dead
     cluster = instances(SPLIT)
     cluster[dead].alive = False
     with pytest.raises(WarmUpError):
-        await warm_up(FakeServer(status=503), some_settings(), cluster)
+        await warm_up(FakeServer(status=503), some_settings(), cluster, KEY)
 
 
 async def test_a_warm_up_that_is_never_answered_ends() -> None:
@@ -139,7 +139,7 @@ async def test_a_warm_up_that_is_never_answered_ends() -> None:
         await asyncio.Event().wait()
 
     clock = LoopClock()
-    waiting = asyncio.create_task(warm_up(silent, some_settings(), instances(SPLIT)))
+    waiting = asyncio.create_task(warm_up(silent, some_settings(), instances(SPLIT), KEY))
     await reached.wait()
     await clock.advance(121)
     with pytest.raises(WarmUpError, match="was not answered within 120 s"):

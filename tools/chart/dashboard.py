@@ -58,18 +58,58 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             ((_quantile(0.9, "saccade_time_to_first_token_seconds", "modality"), "{{modality}}"),),
         ),
         Panel(
+            "End to end, p90", "From arrival to the end of the response.", "s",
+            ((_quantile(0.9, "saccade_e2e_request_latency_seconds", "modality"), "{{modality}}"),),
+        ),
+    ),
+    "Pace": (
+        Panel(
+            "Time per output token, p90", "Of an answer, behind its first token.", "s",
+            (
+                (
+                    _quantile(0.9, "saccade_request_time_per_output_token_seconds", "modality"),
+                    "{{modality}}",
+                ),
+            ),
+        ),
+        Panel(
+            "Inter-token latency, p99", "Every gap between two tokens.", "s",
+            ((_quantile(0.99, "saccade_inter_token_latency_seconds", "modality"), "{{modality}}"),),
+        ),
+        Panel(
             "Stages, p90", "With the queue on the instance.", "s",
             ((_quantile(0.9, "saccade_stage_seconds", "stage"), "{{stage}}"),),
         ),
     ),
-    "Instances": (
+    "Room": (
         Panel(
-            "Instances that answer", "", "short",
-            ((f"sum by (pod) (saccade_instance_up{{{SELECT}}})", "{{pod}}"),),
+            "Wait for room, p90", "Before a request is admitted.", "s",
+            ((_quantile(0.9, "saccade_request_queue_time_seconds", ""), "wait"),),
         ),
         Panel(
-            "Unfinished requests", "In the engines of all instances, by gateway.", "short",
-            ((f"sum by (pod) (saccade_instance_unfinished_requests{{{SELECT}}})", "{{pod}}"),),
+            "Refusals", "For want of room, by reason.", "reqps",
+            ((_rate("saccade_admission_refusals_total", "reason"), "{{reason}}"),),
+        ),
+        Panel(
+            "Cost model's error, median", "Of prefills: |expected - measured| / measured.",
+            "percentunit",
+            ((_quantile(0.5, "saccade_cost_model_error_ratio", "stage"), "{{stage}}"),),
+        ),
+    ),
+    "Instances": (
+        Panel(
+            "Instances that answer, and their roles", "A role is one that they serve now.", "short",
+            (
+                (f"sum(saccade_instance_up{{{SELECT}}})", "answer"),
+                (f"sum by (role) (saccade_instance_roles{{{SELECT}}})", "{{role}}"),
+            ),
+        ),
+        Panel(
+            "Requests at the instances", "Waiting or worked on, by the instances' roles.", "short",
+            (
+                (f"sum by (role) (saccade_instance_stage_requests{{{SELECT}}})", "{{role}}"),
+                (f"sum(saccade_instance_unfinished_requests{{{SELECT}}})", "in the engines"),
+            ),
         ),
         Panel(
             "KV caches", "From prefill to decode instances.", "ops",

@@ -43,15 +43,23 @@ class Image(Part):
     pullSecrets: list[Kubernetes]
 
 
-class ApiKey(Part):
-    key: Annotated[str, Field(min_length=8)]
+class Tenant(Part):
     tenant: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
+    max_running: Annotated[int, Field(ge=1)] | None = None
+
+
+class ApiKey(Tenant):
+    key: Annotated[str, Field(min_length=8)]
+
+
+class ApiKeyDigest(Tenant):
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")]
 
 
 class Auth(Part):
     existingSecret: OptionalName
     secretKey: Annotated[str, Field(min_length=1)]
-    keys: list[ApiKey]
+    keys: list[ApiKey | ApiKeyDigest]
     allowAnonymous: bool
 
 
@@ -202,6 +210,7 @@ class NetworkPolicy(Part):
     egress: bool
     blockedNetworks: list[Annotated[str, Field(pattern=r"^[0-9.]+/[0-9]{1,2}$")]]
     extraEgress: list[Kubernetes]
+    rayEgress: list[Kubernetes]
 
 
 class ServiceAccount(Part):
@@ -233,6 +242,8 @@ class Monitoring(Part):
 
 
 class Tests(Part):
+    keySecret: OptionalName
+    keySecretKey: Annotated[str, Field(min_length=1)]
     resources: Resources
 
 

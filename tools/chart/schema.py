@@ -7,7 +7,7 @@ from saccade.serving.config.settings import Settings
 from tools.chart.model import Values
 
 # What the chart sets itself.
-OF_THE_CHART = {"ApiConfig": ("host", "port", "keys"), "ClusterConfig": ("address",)}
+OF_THE_CHART = {"ApiConfig": ("host", "port", "keys", "keys_file"), "ClusterConfig": ("address",)}
 
 
 def values_schema() -> str:

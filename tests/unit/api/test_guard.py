@@ -330,7 +330,7 @@ async def test_what_breaks_in_the_app_is_an_error_that_tells_nothing() -> None:
 
 def ttft(server: Server, modality: str) -> float | None:
     return server.metrics.registry.get_sample_value(
-        "saccade_time_to_first_token_seconds_count", {"modality": modality}
+        "saccade_time_to_first_token_seconds_count", {"modality": modality, "group": "all"}
     )
 
 

@@ -10,6 +10,7 @@ from saccade.serving.api.probes import Readiness
 from saccade.serving.api.tenants import Tenants
 from saccade.serving.config.api import ApiConfig
 from saccade.serving.config.visual_cache import VisualCacheConfig
+from saccade.serving.gateway.engine_metrics import EngineMetrics
 from saccade.serving.routes import routes
 from tests.unit.api.exchange import send
 from tests.unit.gateway.fakes import NUM_BYTES, Cluster, a_request
@@ -64,6 +65,7 @@ class Server:
             self.readiness,
             cluster.metrics,
             cluster.visual,
+            EngineMetrics(cluster.instances),
         )
         self.edge = Edge(self.table, lifespan=self.reached, metrics=cluster.metrics)
 

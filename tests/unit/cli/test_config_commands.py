@@ -115,7 +115,9 @@ def test_show_prints_defaults_too_and_masks_secrets(config: ConfigFile) -> None:
     result = run("config", "show", "--config", path)
     assert result.exit_code == 0
     shown = yaml.safe_load(result.stdout)
-    assert shown["api"]["keys"] == [{"key": "**********", "tenant": "one"}]
+    assert shown["api"]["keys"] == [
+        {"key": "**********", "sha256": None, "tenant": "one", "max_running": None}
+    ]
     assert shown["engine"]["block_size"] == 32
     assert "sk-12345678" not in result.output
 

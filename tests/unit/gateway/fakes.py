@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
 from prometheus_client import CollectorRegistry
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 
 from saccade.encoders.base import VisualTokens
 from saccade.scheduler.cluster import Role
@@ -169,6 +170,13 @@ class FakeInstance:
     async def clear_visual_cache(self, owner: str | None) -> int:
         self._call("clear")
         return 1
+
+    async def engine_metrics(self) -> Sequence[Metric]:
+        self._call("metrics")
+        await self.world.step("asking for metrics")
+        waiting = GaugeMetricFamily("vllm:num_requests_waiting", "Waiting.", labels=["engine"])
+        waiting.add_metric(["0"], float(self.world.count("metrics", self.name)))
+        return [waiting]
 
     async def stage_visual_tokens(self, request_key: str, references: Sequence[Any]) -> None:
         self._call("stage")

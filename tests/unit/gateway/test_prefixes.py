@@ -137,6 +137,19 @@ def test_costs_follow_what_was_timed_whatever_the_machine() -> None:
     assert saved == pytest.approx(0.32 / 0.34, rel=0.15)
 
 
+def test_what_the_cost_model_was_wrong_by_is_counted_before_it_learns() -> None:
+    cluster = a_cluster()
+    estimate = PrefixEstimate(expected_tokens=0, prefill_s=1e6)
+    cluster.prefixes.settle(estimate, a_prompt(10), GenerateChunk(num_cached_tokens=0))
+    error = "cost_model_error_ratio"
+    assert cluster.metric(f"{error}_count", stage="prefill") == 1
+    # It said next to nothing, where a million seconds were measured.
+    assert cluster.metric(f"{error}_sum", stage="prefill") == pytest.approx(1.0, abs=1e-3)
+    not_alone = PrefixEstimate(expected_tokens=0)
+    cluster.prefixes.settle(not_alone, a_prompt(10), GenerateChunk(num_cached_tokens=0))
+    assert cluster.metric(f"{error}_count", stage="prefill") == 1
+
+
 def test_before_anything_was_timed_a_whole_prompt_is_worth_about_one_in_the_queue() -> None:
     model = PrefillCosts().in_requests
     assert 0.5 < model.prefill_s(512) - model.prefill_s(512, 480) < 1
