@@ -67,7 +67,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._head_timer = self.loop.call_later(HEAD_TIMEOUT_S, self._give_up)
 
     def _give_up(self) -> None:
-        answering = self.cycle is not None and not self.cycle.response_complete
+        # Before the first request there is none.
+        answering = not getattr(self.cycle, "response_complete", True)
         if self._in_head and not answering and not self.transport.is_closing():
             self.transport.close()
 

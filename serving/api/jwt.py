@@ -106,7 +106,7 @@ async def _fetched(url: str) -> str:
     except TimeoutError:
         raise JwksError(f"{url}: no answer within {FETCH_TIMEOUT_S:g} s") from None
     except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-        raise JwksError(f"{url}: {error or type(error).__name__}") from None
+        raise JwksError(f"{url}: {str(error) or type(error).__name__}") from None
     return content.decode(errors="replace")
 
 

@@ -67,7 +67,7 @@ async def test_what_an_instance_does_is_under_the_gateways_span(
         arguments: tuple[Any, ...] = (None, None, b"picture")
         if clip:
             arguments = (None, None, ClipHeader, b"one", b"two")
-        method = actor.encode_clip if clip else actor.encode
+        method: Any = actor.encode_clip if clip else actor.encode
         # As Ray takes a call apart, and puts it together in the other process.
         signature = extract_signature(method)
         flat = flatten_args(signature, arguments, {"trace": carried})
