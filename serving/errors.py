@@ -111,7 +111,7 @@ class OverloadedError(ServerError):
         self,
         message: str,
         *,
-        reason: RefusalReason = "no_instance",
+        reason: RefusalReason | None = None,
         retry_after_s: float = 1.0,
     ) -> None:
         super().__init__(message)

@@ -15,9 +15,13 @@ from saccade.serving import tracing
 from saccade.serving.api.admission import Admission
 from saccade.serving.api.edge import Edge
 from saccade.serving.api.guard import Guard
+from saccade.serving.api.http_limits import BoundedHttpProtocol
 from saccade.serving.api.in_flight import BytesInFlight
+from saccade.serving.api.jwt import REFRESH_INTERVAL_S, JwksError, JwtTenants
 from saccade.serving.api.probes import Readiness
-from saccade.serving.api.tenants import Tenants, watching_keys
+from saccade.serving.api.tenants import Tenants
+from saccade.serving.api.tls import ServerTls, TlsError
+from saccade.serving.api.watching import watching
 from saccade.serving.cluster.launch import Cluster, Progress, StartError
 from saccade.serving.config.keys import KeysFileError
 from saccade.serving.config.settings import Settings
@@ -99,14 +103,21 @@ class Gateway:
             stop_tracing = tracing.start(self._settings.tracing, "gateway")
             stack.push_async_callback(asyncio.to_thread, stop_tracing)
             self._tenants = _tenants(self._settings)
-            await stack.enter_async_context(watching_keys(self._tenants))
+            await stack.enter_async_context(watching(self._tenants.reload))
+            if (tokens := self._tenants.jwt) is not None:
+                await _fresh(tokens)
+                keep_fresh = watching(tokens.keep_fresh, REFRESH_INTERVAL_S)
+                await stack.enter_async_context(keep_fresh)
+            self._tls = _tls(self._settings)
+            if self._tls is not None:
+                await stack.enter_async_context(watching(self._tls.reload))
             await stack.enter_async_context(watching_lag(self._metrics.loop_lag))
             # After the cluster, whose watchers have engines followed.
             stack.push_async_callback(self._prefixes.close)
             stack.push_async_callback(self._cluster.stop)
             fetcher = await stack.enter_async_context(MediaFetcher(self._settings.media))
             await _unless(stop, self._start(fetcher, stack, listener))
-            on_ready(_base_url(listener))
+            on_ready(_base_url(listener, self._tls))
             await stop.wait()
             await self._drain(hurry)
 
@@ -118,7 +129,7 @@ class Gateway:
         try:
             edge = await _first(build, cluster)
             # Listening early: probes can watch the instances load.
-            server = _Server(_http_config(edge))
+            server = _Server(http_config(edge, self._tls))
             serving = asyncio.ensure_future(server.serve(sockets=[listener]))
             stack.push_async_callback(_stop_http, server, serving)
             await cluster
@@ -246,11 +257,14 @@ class _Server(uvicorn.Server):
         yield
 
 
-def _http_config(edge: Edge) -> uvicorn.Config:
+def http_config(app: Any, tls: ServerTls | None) -> uvicorn.Config:
+    """How HTTP is served, whatever the application."""
     return uvicorn.Config(
-        edge,
+        app,
         log_config=None,
         lifespan="on",
+        http=BoundedHttpProtocol,
+        ssl_context_factory=None if tls is None else lambda _, __: tls.context,
         ws="none",
         server_header=False,
         # After the drain, so what is still running then is cut off.
@@ -287,9 +301,24 @@ def _tenants(settings: Settings) -> Tenants:
         raise StartError(f"api.keys_file: {error}") from None
 
 
-def _base_url(listener: socket.socket) -> str:
+async def _fresh(tokens: JwtTenants) -> None:
+    try:
+        await tokens.refresh()
+    except JwksError as error:
+        raise StartError(f"api.jwt.jwks: {error}") from None
+
+
+def _tls(settings: Settings) -> ServerTls | None:
+    try:
+        return None if settings.api.tls is None else ServerTls(settings.api.tls)
+    except TlsError as error:
+        raise StartError(f"api.tls: {error}") from None
+
+
+def _base_url(listener: socket.socket, tls: ServerTls | None) -> str:
+    scheme = "http" if tls is None else "https"
     host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 async def _first(wanted: "asyncio.Future[T]", needed: "asyncio.Future[Any]") -> T:

@@ -131,7 +131,7 @@ class Guard:
         except TimeoutError:
             raise DeadlineError("The request body took too long to arrive.") from None
         except OverloadedError as error:
-            self.metrics.refusals.labels(error.reason).inc()
+            self.metrics.on_refusal(error)
             raise
         extension = read_extension(body)
         context = RequestContext(
@@ -165,7 +165,7 @@ class Guard:
             await _fail(send, rewriter, error)
         finally:
             if isinstance(context.error, OverloadedError):
-                self.metrics.refusals.labels(context.error.reason).inc()
+                self.metrics.on_refusal(context.error)
             if context.encoded is not None:
                 context.encoded.cancel()
 

@@ -1,24 +1,21 @@
 """Who a request is from, and how much of the server that may take."""
 
-import asyncio
 import contextlib
 import hashlib
 import hmac
 import logging
 import secrets
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from saccade.serving.api.asgi import Scope, header
+from saccade.serving.api.jwt import JwtTenants
 from saccade.serving.config.api import ApiConfig
 from saccade.serving.config.keys import ApiKey, KeysFileError, check_keys, parse_keys
 from saccade.serving.errors import AuthenticationError, InvalidRequestError, TenantBusyError
 
 log = logging.getLogger(__name__)
-
-# Kubernetes itself takes a minute to bring a changed Secret into a pod.
-RELOAD_INTERVAL_S = 5.0
 
 
 class Tenants:
@@ -32,6 +29,7 @@ class Tenants:
         self._complaint = ""
         self._by_digest: list[tuple[bytes, str]] = []
         self._limits: dict[str, int | None] = {}
+        self.jwt = None if config.jwt is None else JwtTenants(config.jwt)
         self._running: defaultdict[str, int] = defaultdict(int)
         self.own_key = secrets.token_urlsafe(32)
         """Of the server itself, for its warm-up; it never leaves this process."""
@@ -44,7 +42,7 @@ class Tenants:
         """The tenant whose key the request carries; one default tenant where there are no keys.
 
         Raises:
-            AuthenticationError: no key, or an unknown one.
+            AuthenticationError: no key, an unknown one, or a token that does not count.
         """
         if self._open:
             return self._config.default_tenant
@@ -57,9 +55,11 @@ class Tenants:
         digest = _digest(key.strip())
         # All of them, so that the time does not tell which key was close.
         found = [tenant for known, tenant in self._by_digest if hmac.compare_digest(known, digest)]
-        if not found:
-            raise AuthenticationError("The API key is not known.")
-        return found[0]
+        if found:
+            return found[0]
+        if self.jwt is not None and key.count(".") == 2:
+            return self.jwt.tenant_of(key.strip())
+        raise AuthenticationError("The API key is not known.")
 
     @contextlib.contextmanager
     def room(self, tenant: str, num_answers: int) -> Iterator[None]:
@@ -125,25 +125,6 @@ class Tenants:
         self._by_digest = [(entry.digest, entry.tenant) for entry in entries]
         self._by_digest.append((_digest(self.own_key), self._config.default_tenant))
         self._limits = {entry.tenant: entry.max_running for entry in entries}
-
-
-@contextlib.asynccontextmanager
-async def watching_keys(
-    tenants: Tenants, interval_s: float = RELOAD_INTERVAL_S
-) -> AsyncIterator[None]:
-    """Look at the file of keys every few seconds, until the end."""
-
-    async def watch() -> None:
-        while True:
-            await asyncio.sleep(interval_s)
-            tenants.reload()
-
-    watcher = asyncio.create_task(watch())
-    try:
-        yield
-    finally:
-        watcher.cancel()
-        await asyncio.wait({watcher})
 
 
 def _digest(key: str) -> bytes:

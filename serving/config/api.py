@@ -4,8 +4,10 @@ from pathlib import Path
 
 from pydantic import Field, field_validator, model_validator
 
+from saccade.serving.config.jwt import JwtConfig
 from saccade.serving.config.keys import TENANT, ApiKey, check_keys
 from saccade.serving.config.section import Section
+from saccade.serving.config.tls import TlsConfig
 
 
 class ApiConfig(Section):
@@ -13,6 +15,9 @@ class ApiConfig(Section):
 
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
     port: int = Field(default=8000, ge=0, le=65535, description="0 takes any free port.")
+    tls: TlsConfig | None = Field(
+        default=None, description="HTTPS, with this certificate; null: plain HTTP."
+    )
     keys: list[ApiKey] = Field(
         default_factory=list,
         description="API keys; without any, everybody is the tenant `default_tenant`.",
@@ -21,6 +26,9 @@ class ApiConfig(Section):
         default=None,
         description="File with more of them, a list in YAML or JSON. It is read again when it "
         "changes; an empty list lets nobody in.",
+    )
+    jwt: JwtConfig | None = Field(
+        default=None, description="Tokens of an identity provider, instead of keys or beside them."
     )
     default_tenant: str = Field(
         default="default",
@@ -78,7 +86,8 @@ class ApiConfig(Section):
 
     @property
     def asks_for_keys(self) -> bool:
-        return bool(self.keys) or self.keys_file is not None
+        """Or for a token."""
+        return bool(self.keys) or self.keys_file is not None or self.jwt is not None
 
     @model_validator(mode="after")
     def _one_body_fits(self) -> "ApiConfig":

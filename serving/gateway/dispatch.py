@@ -321,7 +321,9 @@ def _as_answers(context: RequestContext) -> Iterator[None]:
     try:
         yield
     except NoInstanceError as error:
-        raise OverloadedError(f"No instance serves {error.role} at the moment.") from error
+        raise OverloadedError(
+            f"No instance serves {error.role} at the moment.", reason="no_instance"
+        ) from error
     except InstanceError as error:
         log.warning("request %s: %s", context.key, error)
         raise InternalError("An instance failed while working on this request.") from error

@@ -11,7 +11,7 @@ from prometheus_client import (
 )
 
 import saccade
-from saccade.serving.errors import RefusalReason
+from saccade.serving.errors import OverloadedError, RefusalReason
 from saccade.serving.gateway.instance_metrics import InstanceMetrics
 from saccade.serving.gateway.latency import LATENCY_BUCKETS_S, LatencyMetrics
 from saccade.serving.gateway.prefix_metrics import PrefixMetrics
@@ -126,6 +126,11 @@ class GatewayMetrics:
             self.refusals.labels(reason)
         for stage in ("in", "kept"):
             self.visual_tokens.labels(stage)
+
+    def on_refusal(self, error: OverloadedError) -> None:
+        """A request got no room."""
+        if error.reason is not None:
+            self.refusals.labels(error.reason).inc()
 
     def on_check(self, instance: str, check: "InstanceCheck | None") -> None:
         """What the latest check of an instance has found; None: it does not answer."""

@@ -330,6 +330,15 @@ def test_the_test_pod_asks_the_service(tmp_path: Path) -> None:
         assert address in _words(pod["spec"]["containers"][0])
 
 
+def test_tokens_of_an_identity_provider_are_enough_to_be_exposed() -> None:
+    jwt = {"issuer": "https://a", "audience": "b", "jwks": "https://a/keys"}
+    values = {"ingress": {"enabled": True}, "config": {"api": {"jwt": jwt}}}
+    assert of_kind("Ingress", values)
+    assert "there are no API keys" not in render(values)["NOTES.txt"]
+    (pod,) = of_kind("Pod", values)
+    assert "/v1/models" in pod["spec"]["containers"][0]["args"][0]
+
+
 def test_the_test_pod_has_a_key_where_one_is_named() -> None:
     (pod,) = of_kind("Pod", cases()["everything"])
     (container,) = pod["spec"]["containers"]

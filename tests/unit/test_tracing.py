@@ -1,6 +1,7 @@
 """Spans: which there are, whose children they are, and what they never say."""
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, Iterator
 from typing import Any
 
@@ -141,6 +142,16 @@ async def test_without_tracing_there_is_no_trace_id_and_nothing_to_pass_on() -> 
     with tracing.span("work"):
         assert tracing.carrier() == {}
         assert tracing.trace_id() is None
+
+
+async def test_the_access_log_names_the_trace(
+    spans: Spans, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "saccade.access")
+    await Server(Inner(answer)).send(text(), headers=CLIENT)
+    (record,) = caplog.records
+    assert record.__dict__["trace_id"] == TRACE
+    assert spans.names()
 
 
 # Other processes -------------------------------------------------------------------------------

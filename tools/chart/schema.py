@@ -7,7 +7,10 @@ from saccade.serving.config.settings import Settings
 from tools.chart.model import Values
 
 # What the chart sets itself.
-OF_THE_CHART = {"ApiConfig": ("host", "port", "keys", "keys_file"), "ClusterConfig": ("address",)}
+OF_THE_CHART = {
+    "ApiConfig": ("host", "port", "keys", "keys_file", "tls"),
+    "ClusterConfig": ("address",),
+}
 
 
 def values_schema() -> str:
@@ -18,7 +21,8 @@ def values_schema() -> str:
     for section, keys in OF_THE_CHART.items():
         for key in keys:
             del definitions[section]["properties"][key]
-    definitions.pop("ApiKey")
+    for section in ("ApiKey", "TlsConfig"):
+        definitions.pop(section)
     schema["$defs"] |= {f"config.{name}": part for name, part in definitions.items()}
     schema["$defs"]["config"] = config
     _move_references(schema["$defs"], definitions)

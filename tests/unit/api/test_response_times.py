@@ -6,14 +6,14 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from saccade.scheduler.placement import Placement
-from saccade.serving.api.asgi import Message
+from saccade.serving.api.asgi import Message, send_json
 from saccade.serving.api.response_times import ResponseTimes
-from saccade.serving.errors import InternalError
-from saccade.serving.gateway.context import RequestContext
+from saccade.serving.errors import InternalError, OverloadedError
+from saccade.serving.gateway.context import RequestContext, current_request
 from saccade.serving.gateway.latency import LatencyMetrics
 from tests.unit.api.guarding import Inner, Server, answer, say, text
 from tests.unit.api.rewriting import KEEP_ALIVE, chunk, start, usage_chunk
-from tests.unit.gateway.fakes import Clock, a_request
+from tests.unit.gateway.fakes import WHOLE, Clock, Cluster, a_request
 
 TEXT = {"modality": "text", "group": "all"}
 
@@ -112,3 +112,21 @@ async def test_a_failure_is_no_refusal() -> None:
     assert counted(server, "e2e_request_latency_seconds_count", **TEXT) == 0
     reasons = {"queue_full", "queue_timeout", "not_ready", "no_instance", "bytes_in_flight"}
     assert not any(counted(server, "admission_refusals_total", reason=one) for one in reasons)
+
+
+async def test_a_stage_that_nobody_serves_is_a_refusal() -> None:
+    cluster = Cluster(WHOLE)
+    cluster.instances["llm-0"].alive = False
+
+    async def ask(_: Any, send: Any) -> None:
+        context = current_request.get()
+        try:
+            await cluster.answer(context)
+        except OverloadedError as error:
+            # As the engine client does, whose error vLLM turns into a response of its own.
+            context.error = error
+        await send_json(send, 503, {"error": {"message": "busy", "code": 503}})
+
+    server = Server(Inner(ask))
+    assert (await server.send(text())).status == 503
+    assert counted(server, "admission_refusals_total", reason="no_instance") == 1

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from saccade.serving.api.asgi import Scope
-from saccade.serving.api.tenants import Tenants, watching_keys
+from saccade.serving.api.tenants import Tenants
+from saccade.serving.api.watching import watching
 from saccade.serving.config.api import ApiConfig
 from saccade.serving.config.keys import KeysFileError
 from saccade.serving.errors import AuthenticationError, InvalidRequestError, TenantBusyError
@@ -191,7 +192,7 @@ def test_at_the_start_a_bad_file_is_an_error_with_its_place(
 async def test_the_file_is_looked_at_again_and_again(file: KeysFile) -> None:
     file.write(entry("old", "one"))
     clock, tenants = LoopClock(), file.tenants()
-    async with watching_keys(tenants, 5.0):
+    async with watching(tenants.reload, 5.0):
         file.write(entry("new", "one"))
         await clock.advance(0)
         assert let_in(tenants, "new") is None

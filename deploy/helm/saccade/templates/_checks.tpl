@@ -22,7 +22,7 @@
 {{- end -}}
 
 {{- define "saccade.checkExposure" -}}
-{{- if and (or .Values.ingress.enabled .Values.httpRoute.enabled) (not (include "saccade.hasKeys" .)) (not .Values.auth.allowAnonymous) -}}
+{{- if and (or .Values.ingress.enabled .Values.httpRoute.enabled) (not (include "saccade.asksWho" .)) (not .Values.auth.allowAnonymous) -}}
 {{- fail "ingress/httpRoute: without API keys the gateway would be open to everybody; set auth.existingSecret (or auth.keys), or auth.allowAnonymous: true if something in front of it asks who is there" -}}
 {{- end -}}
 {{- if and .Values.httpRoute.enabled (not .Values.httpRoute.parentRefs) -}}

@@ -63,6 +63,11 @@ app.kubernetes.io/part-of: saccade
 {{- if or .Values.auth.existingSecret .Values.auth.keys -}}true{{- end -}}
 {{- end -}}
 
+{{/* Somebody without a key or token is refused. */}}
+{{- define "saccade.asksWho" -}}
+{{- if or (include "saccade.hasKeys" .) (default dict .Values.config.api).jwt -}}true{{- end -}}
+{{- end -}}
+
 {{- define "saccade.keysSecret" -}}
 {{- default (printf "%s-api-keys" (include "saccade.fullname" .)) .Values.auth.existingSecret -}}
 {{- end -}}
