@@ -5,9 +5,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 from saccade.loadtest.records import ErrorKind
 
 DONE = b"[DONE]"
+
+# A sixth of json's time for a chunk. It is stricter: what it refuses, such as NaN, json may take.
+_decode = msgspec.json.Decoder().decode
 
 
 class FailedError(Exception):
@@ -111,9 +116,16 @@ def error_text(body: Mapping[str, Any]) -> str:
 
 def _object(data: bytes) -> Mapping[str, Any]:
     try:
-        value = json.loads(data)
+        value = _decode(data)
     except ValueError:
-        value = None
+        value = _leniently(data)
     if not isinstance(value, dict):
         raise FailedError(ErrorKind.PROTOCOL, f"not a JSON object: {data[:200]!r}")
     return value
+
+
+def _leniently(data: bytes) -> object:
+    try:
+        return json.loads(data)
+    except ValueError:
+        return None

@@ -43,6 +43,18 @@ def test_events_are_the_same_however_the_bytes_are_cut(
     assert found == events_of(stream)
 
 
+@given(st.lists(line), st.sampled_from([b"\n", b"\r\n", b"\r\n\n"]))
+def test_events_are_the_same_where_the_server_writes_them_one_by_one(
+    lines: list[bytes], ending: bytes
+) -> None:
+    parser, found = EventParser(), list[bytes]()
+    writes = [one + ending + ending[-1:] for one in lines]
+    for write in writes:
+        found += parser.feed(write)
+    found += parser.finish()
+    assert found == events_of(b"".join(writes))
+
+
 def test_an_event_that_the_stream_ends_in_is_not_lost() -> None:
     parser = EventParser()
     assert parser.feed(b"data: [DONE]") == []
@@ -89,6 +101,11 @@ def test_what_a_user_would_see_is_content(delta: dict[str, Any]) -> None:
 )
 def test_everything_else_is_none(event: bytes) -> None:
     assert exchange_of(event).content_ns == []
+
+
+def test_numbers_that_json_does_not_have_do_no_harm() -> None:
+    event = b'{"choices": [{"delta": {"content": "red"}, "logprobs": {"content": [NaN]}}]}'
+    assert exchange_of(event).answer == "red"
 
 
 def test_a_stream_is_put_together() -> None:
