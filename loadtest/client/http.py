@@ -97,7 +97,7 @@ async def _read_stream(stream: aiohttp.StreamReader, exchange: Exchange) -> None
 def _refusal(status: int, data: bytes) -> FailedError:
     try:
         message = error_text(json.loads(data))
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         message = data[:200].decode(errors="replace")
     if status in (429, 503):
         kind = ErrorKind.REJECTED
