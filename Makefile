@@ -67,10 +67,10 @@ lock: setup ## make cpu.lock, and what the images install, again after a change 
 	@tools/lock/compile.sh $(ARGS)
 	@tools/lock/images.sh
 
-bench-loadtest-agreement: setup ## compare the load tester with vLLM's own (an hour; ARGS=--help for less)
+bench-loadtest-agreement: setup ## compare the load tester with vLLM's own (an hour; ARGS='--pairs 6 --requests 80' for 25 minutes)
 	@exec $(BIN)/python -m benchmarks.agreement $(ARGS)
 
-bench-cpu-comparison: setup ## compare Saccade with stock vLLM on this machine (an hour; ARGS=--help for less)
+bench-cpu-comparison: setup ## compare Saccade with stock vLLM on this machine (an hour; ARGS='--pairs 4 --duration 20' for 25 minutes)
 	@exec $(BIN)/python -m benchmarks.cpu_comparison $(ARGS)
 
 wheel: setup ## build dist/saccade-*.whl

@@ -3,7 +3,9 @@
 import importlib.metadata
 import os
 import platform
+import shlex
 import subprocess
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,6 +21,12 @@ def describe(cores: str | None) -> str:
         f"Made {datetime.now(UTC):%Y-%m-%d %H:%M} UTC at commit {_commit()}, on {_processor()}, "
         f"{used}; Python {platform.python_version()}, {versions}."
     )
+
+
+def make_command(target: str, arguments: Sequence[str]) -> str:
+    """What a page of results was made by."""
+    given = f" ARGS='{shlex.join(arguments)}'" if arguments else ""
+    return f"make {target}{given}"
 
 
 def _version(package: str) -> str | None:

@@ -60,10 +60,12 @@ class Plan(BaseModel):
     @field_validator("url")
     @classmethod
     def _check_url(cls, url: str) -> str:
-        url = url.rstrip("/").removesuffix("/v1")
-        if not url.startswith(("http://", "https://")):
+        scheme, _, rest = url.partition("://")
+        if scheme not in ("http", "https"):
             raise ValueError(f"{url!r} must begin with http:// or https://")
-        return url
+        if not rest.strip("/"):
+            raise ValueError(f"{url!r} names no server; write for example http://127.0.0.1:8000")
+        return url.rstrip("/").removesuffix("/v1")
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -153,7 +155,10 @@ class Plan(BaseModel):
         """The same for plans that measure the same: to find what was measured already."""
         # Keys are not written; the number of processes does not change what is sent.
         fields = self.model_dump_json(exclude={"api_key", "label", "num_processes"})
-        return hashlib.sha256(fields.encode()).hexdigest()[:16]
+        digest = hashlib.sha256(fields.encode())
+        if isinstance(self.workload, (TraceSpec, FileSpec)) and self.workload.path.is_file():
+            digest.update(self.workload.path.read_bytes())
+        return digest.hexdigest()[:16]
 
     def describe(self) -> str:
         """One line for titles."""

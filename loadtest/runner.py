@@ -85,6 +85,15 @@ def run(plan: Plan, *, progress: Progress | None = None) -> RunRecord:
     return _record(plan, target, schedule, outcome, stages_between(target.histograms, after))
 
 
+def check_target(plan: Plan) -> None:
+    """Ask the server of a plan whether it can be measured.
+
+    Raises:
+        TargetError: it does not answer, refuses the key, or does not have the model.
+    """
+    look_at(plan.url, _headers(plan), plan.model)
+
+
 class _Outcome:
     def __init__(self, origin_ns: int, started_at: datetime) -> None:
         self.origin_ns = origin_ns

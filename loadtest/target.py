@@ -42,7 +42,11 @@ def look_at(url: str, headers: Mapping[str, str], model: str | None) -> Target:
         if model is not None and found and model not in found:
             raise TargetError(url, f"has no model {model!r}, but {', '.join(found)}")
         if model is None and not found:
-            raise TargetError(url, "does not list its models; name one with --model")
+            raise TargetError(
+                url,
+                "does not list its models at /v1/models; is this the base URL of an "
+                "OpenAI-compatible server? Then name one with --model",
+            )
         exposition = _exposition(client, url)
     name = model if model is not None else found[0]
     return Target(name, "saccade_requests" in exposition, read_histograms(exposition))

@@ -4,6 +4,7 @@ All requests are sent once before, so that caches hold the same for all.
 """
 
 import argparse
+import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 from benchmarks.agreement import ours
 from benchmarks.agreement.prompts import write_prompts
 from benchmarks.agreement.tools import QUANTITIES, GuideLlm, Load, Numbers, Tool, VllmBench
-from benchmarks.machine import describe
+from benchmarks.machine import describe, make_command
 from benchmarks.servers import ROOT, Server, saccade_server
 from saccade.loadtest.arrivals.spec import OpenArrivals, steady
 from saccade.loadtest.plan import Plan
@@ -57,13 +58,15 @@ def main() -> None:
         tempfile.TemporaryDirectory() as name,
         saccade_server(ROOT / "benchmarks" / "saccade.yaml", Path(name)) as server,
     ):
-        for workload in WORKLOADS:
+        for workload in options.only:
             found = _measure(server, workload, tools, options, Path(name))
             sections.append(_section(workload, found, options))
             print(sections[-1], flush=True)
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(_page(sections), encoding="utf-8")
-    print(f"wrote {options.output}")
+            # After each workload, so that an interruption costs one of them.
+            options.output.parent.mkdir(parents=True, exist_ok=True)
+            page = _page(sections, make_command("bench-loadtest-agreement", sys.argv[1:]))
+            options.output.write_text(page, encoding="utf-8")
+            print(f"wrote {options.output}", flush=True)
 
 
 def _options() -> argparse.Namespace:
@@ -71,7 +74,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--pairs", type=int, default=8, help="times that each tool runs")
     parser.add_argument("--requests", type=int, default=120, help="of each run")
     parser.add_argument("--rate", type=float, default=3.0, help="requests per second")
-    parser.add_argument("--max-send-lag-ms", type=float, default=10.0, help="else it gives up")
+    parser.add_argument(
+        "--max-send-lag-ms", type=float, default=10.0, help="else our run is repeated"
+    )
+    parser.add_argument("--only", nargs="+", choices=WORKLOADS, default=WORKLOADS)
     parser.add_argument(
         "--guidellm", type=Path, help="the command of guidellm 0.8, in an environment of its own"
     )
@@ -105,13 +111,18 @@ def _measure(
             return able[name].measure(load)
         return ours.measure(load, own, options.max_send_lag_ms / 1000)
 
+    number = options.pairs * (1 + len(able)) + 1
+    seconds = number * (options.requests / options.rate + 10)  # 10 s for the tools to start
+    print(f"{workload}: {number} runs, about {seconds / 60:.0f} minutes", flush=True)
     measure("ours")  # fills the caches
     found: dict[str, list[Numbers]] = {name: [] for name in ("ours", *able)}
     for pair in range(options.pairs):
         # Each second time the other way round, so that being first favours nobody.
         for name in found if pair % 2 else reversed(found):
-            print(f"{workload}, {pair + 1} of {options.pairs}: {name}", flush=True)
-            found[name].append(measure(name))
+            numbers = measure(name)
+            found[name].append(numbers)
+            shown = ", ".join(f"{QUANTITIES[key]} {value:.2f}" for key, value in numbers.items())
+            print(f"{workload}, {pair + 1} of {options.pairs}: {name}: {shown}", flush=True)
     return found
 
 
@@ -150,10 +161,10 @@ def _ratio(ratio: PairedRatio | None) -> str:
     return f"{ratio.value:.3f} ({ratio.low:.3f} to {ratio.high:.3f})"
 
 
-def _page(sections: list[str]) -> str:
+def _page(sections: list[str], command: str) -> str:
     head = (
         "# Does `saccade loadtest` agree with other load testers?\n\n"
-        "Made by `make bench-loadtest-agreement`. All send the same prompts at the same rate, "
+        f"Made by `{command}`. All send the same prompts at the same rate, "
         "evenly spaced, to one Saccade server, in turns; each number is the mean over the runs, "
         "and the ratio is the geometric mean over pairs of runs, ours by theirs. *agrees*: the "
         "whole interval lies within 5 % of 1; *differs*: none of it does; *undecided*: part of it "

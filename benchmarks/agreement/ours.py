@@ -5,10 +5,13 @@ from pathlib import Path
 from benchmarks.agreement.tools import Load, Numbers
 from benchmarks.servers import MODEL
 from saccade.loadtest.arrivals.spec import OpenArrivals, steady
+from saccade.loadtest.metrics.schema import Summary
 from saccade.loadtest.metrics.summary import summarise
 from saccade.loadtest.plan import Plan
 from saccade.loadtest.runner import run
 from saccade.loadtest.workloads.spec import FileSpec
+
+NUM_TRIALS = 4
 
 
 def measure(load: Load, prompts: Path, max_send_lag_s: float) -> Numbers:
@@ -24,9 +27,7 @@ def measure(load: Load, prompts: Path, max_send_lag_s: float) -> Numbers:
         explain="off",
         max_send_lag_s=max_send_lag_s,
     )
-    summary = summarise(run(plan))
-    if summary.all.num_failed or not summary.client.trustworthy:
-        raise SystemExit(f"not to be used: {summary.errors} {summary.client.warning}")
+    summary = _trustworthy(plan)
     ttft, tpot, itl = (summary.all.latencies[key] for key in ("ttft", "tpot", "itl"))
     whole = summary.whole_run
     return {
@@ -39,3 +40,15 @@ def measure(load: Load, prompts: Path, max_send_lag_s: float) -> Numbers:
         "request_throughput": whole.request_throughput,
         "output_throughput": whole.output_throughput or 0.0,
     }
+
+
+def _trustworthy(plan: Plan) -> Summary:
+    """Of the first run that kept its schedule; vLLM's tool does not say whether it has."""
+    for _ in range(NUM_TRIALS):
+        summary = summarise(run(plan))
+        if summary.all.num_failed:
+            raise SystemExit(f"requests failed: {summary.errors}")
+        if summary.client.trustworthy:
+            return summary
+        print(f"once more: {summary.client.warning}", flush=True)
+    raise SystemExit(f"{NUM_TRIALS} runs were late; is the machine busy?")

@@ -1,10 +1,8 @@
 """`python -m benchmarks.cpu_comparison`: both servers in turns on one machine, and the page."""
 
 import argparse
-import shlex
 import sys
 import time
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -12,7 +10,7 @@ from rich.console import Console
 
 from benchmarks.cpu_comparison.cases import Case, Slices, cases, light_load, saturation
 from benchmarks.cpu_comparison.page import HEAD, environment, page, section
-from benchmarks.machine import describe
+from benchmarks.machine import describe, make_command
 from benchmarks.servers import MODEL, ROOT, Server, saccade_server, stock_vllm
 from saccade.loadtest.live import LiveProgress
 from saccade.loadtest.metrics.summary import summarise
@@ -39,7 +37,7 @@ def main() -> None:
         rate = _picture_rate(runner, slices, theirs)
         slices = Slices(options.duration, options.edge, options.checkpoint, slo)
         head = HEAD.format(
-            command=_command(sys.argv[1:]),
+            command=make_command("bench-cpu-comparison", sys.argv[1:]),
             machine=describe(options.cores),
             pairs=options.pairs,
             duration=options.duration,
@@ -63,11 +61,6 @@ def main() -> None:
                 options.output.parent.mkdir(parents=True, exist_ok=True)
                 options.output.write_text(page(head, sections), encoding="utf-8")
     print(f"wrote {options.output}")
-
-
-def _command(arguments: Sequence[str]) -> str:
-    given = f" ARGS='{shlex.join(arguments)}'" if arguments else ""
-    return f"make bench-cpu-comparison{given}"
 
 
 def _options() -> argparse.Namespace:

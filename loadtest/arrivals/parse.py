@@ -1,5 +1,6 @@
 """Arrivals as the command line gives them."""
 
+import math
 import re
 from dataclasses import dataclass
 from typing import Literal
@@ -38,6 +39,10 @@ def parse_arrivals(options: ArrivalOptions, *, recorded: bool) -> Arrivals:
     Raises:
         PlanError: nothing, or two things that exclude each other, or something malformed.
     """
+    for name in ("rate", "speed", "burstiness"):
+        value = getattr(options, name)
+        if value is not None and not 0 < value < math.inf:
+            raise PlanError(f"--{name} must be above 0 and finite, not {value:g}.")
     ways = {
         "--rate": options.rate,
         "--ramp": options.ramp,
@@ -81,8 +86,6 @@ def _profile(options: ArrivalOptions) -> tuple[Segment, ...]:
         first, last = parse_ramp(options.ramp)
         return (Segment(duration_s=length, begin_rate=first, end_rate=last),)
     assert options.rate is not None, "one of them was given"
-    if options.rate <= 0:
-        raise PlanError(f"--rate must be above 0, not {options.rate:g}.")
     if length is None:
         if options.num_requests is None:
             raise PlanError("How long? Give --duration or --num-requests.")
@@ -110,7 +113,7 @@ def parse_steps(text: str) -> tuple[Segment, ...]:
             value = float(rate)
         except ValueError:
             value = -1.0
-        if not times or value < 0:
+        if not times or not 0 <= value < math.inf:
             raise PlanError(f"--steps {text!r}: write rates and durations, such as 2x30s,5x30s.")
         segments.append(
             Segment(duration_s=parse_duration(length), begin_rate=value, end_rate=value)

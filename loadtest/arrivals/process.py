@@ -6,8 +6,11 @@ from typing import Literal
 import numpy as np
 
 from saccade.loadtest.arrivals.profile import Segment, times_at
+from saccade.loadtest.errors import PlanError
 
 Process = Literal["poisson", "gamma", "constant"]
+
+MAX_ARRIVALS = 10_000_000
 
 
 def unit_gaps(
@@ -33,8 +36,16 @@ def arrival_times(
     """Ascending times in s of all arrivals within the profile.
 
     The first arrival of a constant process is at the start; of a random one, after a first gap.
+
+    Raises:
+        PlanError: they are more than can be prepared.
     """
     end = sum(segment.mean_arrivals for segment in profile)
+    if end > MAX_ARRIVALS:
+        raise PlanError(
+            f"That is {end:.3g} requests, and at most {MAX_ARRIVALS} can be prepared; lower the "
+            "rate or the duration."
+        )
     chunks: list[np.ndarray] = []
     last = -1.0 if process == "constant" else 0.0
     while last < end:

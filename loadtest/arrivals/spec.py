@@ -16,8 +16,8 @@ class OpenArrivals(BaseModel):
 
     kind: Literal["open"] = "open"
     process: Process = "poisson"
-    burstiness: float = Field(default=1.0, gt=0)
-    """Shape of the Gamma distribution of gaps."""
+    burstiness: float = Field(default=1.0, ge=0.01)
+    """Shape of the Gamma distribution of gaps. Much below, practically all of them are 0."""
     profile: tuple[Segment, ...] = Field(min_length=1)
 
     def with_rate(self, rate: float) -> "OpenArrivals":

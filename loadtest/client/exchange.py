@@ -5,9 +5,39 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 from saccade.loadtest.records import ErrorKind
 
 DONE = b"[DONE]"
+
+
+class _Message(msgspec.Struct):
+    """Of a choice: what it adds, or all of it."""
+
+    content: Any = None
+    reasoning: Any = None
+    reasoning_content: Any = None
+    tool_calls: Any = None
+    refusal: Any = None
+
+
+class _Choice(msgspec.Struct):
+    delta: _Message | None = None
+    message: _Message | None = None
+    finish_reason: str | None = None
+
+
+class _Answer(msgspec.Struct):
+    """The fields of a chunk, or of a whole answer, that are looked at. Others are skipped."""
+
+    choices: list[_Choice] | None = None
+    usage: dict[str, Any] | None = None
+    saccade: dict[str, Any] | None = None
+    error: Any = None
+
+
+_decode = msgspec.json.Decoder(_Answer).decode
 
 
 class FailedError(Exception):
@@ -44,15 +74,7 @@ class Exchange:
         if data == DONE:
             self.complete = True
             return
-        chunk = _object(data)
-        self._take_common(chunk)
-        has_content = False
-        for choice in chunk.get("choices") or ():
-            delta = choice.get("delta") or {}
-            has_content |= self._take_message(delta)
-            self._take_finish(choice)
-        if has_content:
-            self.content_ns.append(now_ns)
+        self._take(_answer(data), now_ns)
 
     def on_body(self, data: bytes, now_ns: int) -> None:
         """Take a whole answer that was not streamed.
@@ -60,15 +82,7 @@ class Exchange:
         Raises:
             FailedError: it reports an error, or is not JSON.
         """
-        answer = _object(data)
-        self._take_common(answer)
-        choices = answer.get("choices") or ()
-        has_content = False
-        for choice in choices:
-            has_content |= self._take_message(choice.get("message") or {})
-            self._take_finish(choice)
-        if has_content:
-            self.content_ns.append(now_ns)
+        self._take(_answer(data), now_ns)
         self.complete = True
 
     @property
@@ -76,29 +90,34 @@ class Exchange:
         """Text of the content, without reasoning and tool calls."""
         return "".join(self.texts)
 
-    def _take_common(self, chunk: Mapping[str, Any]) -> None:
-        if "error" in chunk:
-            raise FailedError(ErrorKind.STREAM_ERROR, error_text(chunk))
-        usage = chunk.get("usage")
-        if usage:
-            self.usage = usage
-        extension = chunk.get("saccade")
-        if extension:
-            self.extension = extension
+    def _take(self, answer: _Answer, now_ns: int) -> None:
+        if answer.error is not None:
+            raise FailedError(ErrorKind.STREAM_ERROR, error_text({"error": answer.error}))
+        if answer.usage:
+            self.usage = answer.usage
+        if answer.saccade:
+            self.extension = answer.saccade
+        has_content = False
+        for choice in answer.choices or ():
+            has_content |= self._take_message(choice.delta or choice.message)
+            if choice.finish_reason:
+                self.finish_reason = choice.finish_reason
+                self.complete = True
+        if has_content:
+            self.content_ns.append(now_ns)
 
-    def _take_message(self, message: Mapping[str, Any]) -> bool:
+    def _take_message(self, message: _Message | None) -> bool:
         """Whether there is anything in it that a user would see come."""
-        text = message.get("content")
+        if message is None:
+            return False
+        text = message.content
         if text:
-            self.texts.append(text)
-        reasoning = message.get("reasoning_content") or message.get("reasoning")
-        return bool(text or reasoning or message.get("tool_calls") or message.get("refusal"))
-
-    def _take_finish(self, choice: Mapping[str, Any]) -> None:
-        reason = choice.get("finish_reason")
-        if reason:
-            self.finish_reason = reason
-            self.complete = True
+            if isinstance(text, str):
+                self.texts.append(text)
+            return True
+        return bool(
+            message.reasoning_content or message.reasoning or message.tool_calls or message.refusal
+        )
 
 
 def error_text(body: Mapping[str, Any]) -> str:
@@ -109,11 +128,18 @@ def error_text(body: Mapping[str, Any]) -> str:
     return str(error)
 
 
-def _object(data: bytes) -> Mapping[str, Any]:
+def _answer(data: bytes) -> _Answer:
     try:
-        value = json.loads(data)
-    except ValueError:
-        value = None
-    if not isinstance(value, dict):
-        raise FailedError(ErrorKind.PROTOCOL, f"not a JSON object: {data[:200]!r}")
-    return value
+        return _decode(data)
+    except msgspec.ValidationError as error:
+        raise FailedError(ErrorKind.PROTOCOL, f"{error}: {data[:200]!r}") from None
+    except (ValueError, RecursionError):
+        return _leniently(data)
+
+
+def _leniently(data: bytes) -> _Answer:
+    """json takes what JSON does not have, such as NaN among the log probabilities."""
+    try:
+        return msgspec.convert(json.loads(data), _Answer)
+    except (ValueError, RecursionError):
+        raise FailedError(ErrorKind.PROTOCOL, f"not a JSON object: {data[:200]!r}") from None

@@ -26,6 +26,7 @@ class ChatClient:
         connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_ALIVE_S)
         self._session = aiohttp.ClientSession(
             connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
             headers={
                 "content-type": "application/json",
                 "accept-encoding": "identity",  # compression would hold chunks back
@@ -85,7 +86,7 @@ class ChatClient:
 
 async def _read_stream(stream: aiohttp.StreamReader, exchange: Exchange) -> None:
     parser = EventParser()
-    async for received in stream.iter_any():
+    while received := await stream.readany():
         now_ns = monotonic_ns()
         for data in parser.feed(received):
             exchange.on_event(data, now_ns)
@@ -96,7 +97,7 @@ async def _read_stream(stream: aiohttp.StreamReader, exchange: Exchange) -> None
 def _refusal(status: int, data: bytes) -> FailedError:
     try:
         message = error_text(json.loads(data))
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         message = data[:200].decode(errors="replace")
     if status in (429, 503):
         kind = ErrorKind.REJECTED

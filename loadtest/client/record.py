@@ -119,21 +119,22 @@ def _visual_tokens(usage: Mapping[str, Any]) -> int | None:
     if own is not None:
         return own
     details = usage.get("prompt_tokens_details") or {}
-    by_modality = details.get("multimodal_tokens")
+    by_modality = details.get("multimodal_tokens") if isinstance(details, Mapping) else None
     if isinstance(by_modality, Mapping):
         return sum(_integer(by_modality, kind) or 0 for kind in ("image", "video"))
     return _integer(details, "image_tokens")
 
 
-def _integer(fields: Mapping[str, Any] | None, key: str) -> int | None:
-    value = (fields or {}).get(key)
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+def _integer(fields: Any, key: str) -> int | None:
+    value = fields.get(key) if isinstance(fields, Mapping) else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 
 
 def _stages(extension: Mapping[str, Any] | None) -> dict[str, float]:
     """Seconds by stage; a stage that is there several times is summed."""
     found: dict[str, float] = {}
-    for stage in (extension or {}).get("stages") or ():
+    stages = (extension or {}).get("stages")
+    for stage in stages if isinstance(stages, list) else ():
         if isinstance(stage, Mapping) and isinstance(stage.get("ms"), int | float):
             name = str(stage.get("stage"))
             found[name] = found.get(name, 0.0) + stage["ms"] / 1000

@@ -1,6 +1,7 @@
 """Workloads as the command line names them."""
 
 import difflib
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,6 +32,11 @@ HELP = (
     f"recording ({', '.join(FORMATS)}), dataset or dataset:train for questions with known "
     "answers, or FILE.yaml"
 )
+
+MAX_SIDE = 16_384
+"""Of a picture, in pixels."""
+
+_OF_PICTURES = ("pictures", "picture_size", "picture_bytes", "repeat_ratio")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +91,9 @@ def changed(workload: WorkloadSpec, options: WorkloadOptions) -> WorkloadSpec:
         for name in WorkloadOptions.__slots__
         if getattr(options, name) is not None
     }
+    scale = options.length_scale
+    if scale is not None and not 0 < scale < math.inf:
+        raise PlanError(f"--length-scale must be above 0 and finite, not {scale:g}.")
     if isinstance(workload, MixtureSpec):
         return _changed_mixture(workload, given)
     updates: dict[str, Any] = {}
@@ -120,6 +129,10 @@ def _changed_mixture(workload: MixtureSpec, given: Mapping[str, Any]) -> Mixture
         if name in given:
             option = name.replace("_s", "").replace("_", "-")
             raise PlanError(f"--{option} is for recordings, not for {workload.name}.")
+    unused = [name for name in _OF_PICTURES if name in given]
+    if unused and not any(map(_shows_pictures, workload.components)):
+        option = unused[0].replace("_", "-")
+        raise PlanError(f"--{option} does not apply to {workload.name}, which shows no pictures.")
     updates: dict[str, Any] = {}
     if "length_scale" in given:
         updates["length_scale"] = given["length_scale"]
@@ -133,20 +146,23 @@ def _changed_component(component: Component, given: Mapping[str, Any]) -> Compon
     for name in ("text_tokens", "output_tokens"):
         if name in given:
             updates[name] = parse_distribution(given[name])
-    shows_pictures = component.num_pictures.text != "0"
     if "turns" in given:
         updates["num_turns"] = parse_distribution(given["turns"])
     if "think" in given:
         updates["think_s"] = parse_distribution(given["think"])
     if "history" in given:
         updates["history"] = given["history"]
-    if shows_pictures:
+    if _shows_pictures(component):
         if "pictures" in given:
             updates["num_pictures"] = parse_distribution(given["pictures"])
         picture = _picture_changes(dict(given))
         if picture:
             updates["picture"] = component.picture.model_copy(update=picture)
     return component.model_copy(update=updates)
+
+
+def _shows_pictures(component: Component) -> bool:
+    return component.num_pictures.text != "0"
 
 
 def _picture_changes(given: dict[str, Any]) -> dict[str, Any]:
@@ -156,6 +172,8 @@ def _picture_changes(given: dict[str, Any]) -> dict[str, Any]:
     if size is not None:
         match = re.fullmatch(r"(\d+)x(\d+)", size)
         width, height = match.groups() if match else (size, size)
+        if match and not all(1 <= int(side) <= MAX_SIDE for side in (width, height)):
+            raise PlanError(f"--picture-size {size}: sides are 1 to {MAX_SIDE} pixels.")
         found |= {"width": parse_distribution(width), "height": parse_distribution(height)}
     num_bytes = given.pop("picture_bytes", None)
     if num_bytes is not None:
@@ -179,7 +197,7 @@ def _mixture(text: str) -> MixtureSpec:
             factor = float(weight)
         except ValueError:
             factor = 0.0
-        if factor <= 0:
+        if not 0 < factor < math.inf:
             raise PlanError(f"{part.strip()!r}: the weight must be a number above 0.")
         inner = preset.workload.components
         whole = sum(component.weight for component in inner)
@@ -209,6 +227,8 @@ def _from_yaml(path: Path) -> WorkloadSpec:
 
 
 def _existing(path: Path) -> Path:
+    if path == Path():
+        raise PlanError("A recording needs its file, as in mooncake:trace.jsonl.")
     if not path.exists():
         raise InputFileError(path, "no such file")
     return path

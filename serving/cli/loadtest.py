@@ -13,6 +13,7 @@ from saccade.serving.cli.loadtest_options import PlanOptions, with_plan_options
 from saccade.serving.cli.loadtest_show import (
     console,
     in_plain_words,
+    make_folder,
     show_compare,
     show_run,
     show_search,
@@ -98,13 +99,14 @@ def run(
         from saccade.loadtest.folder import write_run_folder
         from saccade.loadtest.metrics.summary import summarise
 
+        make_folder(output)
         record = _runner()(plan)
         summary = summarise(record, plan.slo)
         if output is not None:
             write_run_folder(output, plan, record, summary)
             write(output, png)
         show_run(summary, as_json)
-    _exit([summary], conditions)
+    _exit([summary], conditions, interrupted=summary.interrupted)
 
 
 @app.command()
@@ -140,12 +142,13 @@ def sweep(
         conditions = _conditions(fail_on)
     plan = options.with_some_rate(values[0]).plan()
     with in_plain_words():
+        make_folder(output, "sweep.json")
         axis: Axis = "rate" if rates is not None else "concurrency"
         result, _ = sweep(plan, axis, values, _runner(), folder=output, announce=_announce)
         if output is not None:
             write(output, png)
         show_sweep(result, as_json)
-    _exit([point.summary for point in result.points], conditions)
+    _exit([point.summary for point in result.points], conditions, interrupted=result.interrupted)
 
 
 @app.command()
@@ -189,6 +192,7 @@ def search(
         )
     plan = options.with_some_rate(start).plan()
     with in_plain_words():
+        make_folder(output, "search.json")
         result, _ = search(plan, settings, _runner(), folder=output, announce=_announce)
         if output is not None:
             write(output, png)
@@ -222,8 +226,12 @@ def compare(
     plan = options.plan()
     with in_plain_words():
         from saccade.loadtest.modes.compare import compare
+        from saccade.loadtest.runner import check_target
 
         sides = (_side(a, "A", model_a), _side(b, "B", model_b))
+        for side in sides:  # before A is measured and B turns out not to be there
+            check_target(plan.with_target(side.url, side.label, side.model))
+        make_folder(output, "compare.json")
         result, _ = compare(
             plan, sides, _runner(), num_pairs=pairs, folder=output, announce=_announce
         )
@@ -320,7 +328,9 @@ def _conditions(texts: Sequence[str] | None) -> "list[Condition]":
     return [parse_condition(text) for text in texts or ()]
 
 
-def _exit(summaries: "Sequence[Summary]", conditions: "Sequence[Condition]") -> None:
+def _exit(
+    summaries: "Sequence[Summary]", conditions: "Sequence[Condition]", *, interrupted: bool
+) -> None:
     from saccade.loadtest.fail_on import failures
 
     found = [sentence for summary in summaries for sentence in failures(summary, conditions)]
@@ -328,5 +338,5 @@ def _exit(summaries: "Sequence[Summary]", conditions: "Sequence[Condition]") -> 
         print(f"saccade: {sentence}", file=sys.stderr)
     if found:
         raise typer.Exit(EXIT_MISSED)
-    if any(summary.interrupted for summary in summaries):
+    if interrupted:
         raise typer.Exit(EXIT_INTERRUPTED)

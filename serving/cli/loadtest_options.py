@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import inspect
+import math
 import os
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -99,11 +100,11 @@ class PlanOptions:
     length_scale: Annotated[
         float | None, _option("Multiplies lengths, for models with a short context.")
     ] = None
-    max_text_tokens: Annotated[int | None, _option("Recordings: cut longer prompts to this.")] = (
-        None
-    )
+    max_text_tokens: Annotated[
+        int | None, _option("Recordings: cut longer prompts to this.", min=1)
+    ] = None
     max_pictures: Annotated[
-        int | None, _option("Recordings: at most so many pictures a request.")
+        int | None, _option("Recordings: at most so many pictures a request.", min=0)
     ] = None
     begin: Annotated[str | None, _option("Recordings: begin so far into them, such as 2min.")] = (
         None
@@ -293,8 +294,8 @@ def _seconds(name: str, text: str | None, *, zero: bool = False) -> float | None
         seconds = float(text)
     except ValueError:
         seconds = 0.0 if zero and text.strip() in ("0s", "0ms") else parse_duration(text)
-    if seconds < 0 or (seconds == 0 and not zero):
-        raise PlanError(f"{name} must be above 0, not {text}.")
+    if not (0 <= seconds < math.inf) or (seconds == 0 and not zero):
+        raise PlanError(f"{name} must be {'0 or more' if zero else 'above 0'}, not {text}.")
     return seconds
 
 

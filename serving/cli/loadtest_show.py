@@ -1,6 +1,7 @@
 """What the commands of `saccade loadtest` print and write at their end."""
 
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ import typer
 from saccade.serving.cli.options import fail
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel
+    from pydantic import BaseModel, ValidationError
     from rich.console import Console
 
     from saccade.loadtest.metrics.schema import Summary
@@ -25,14 +26,16 @@ def in_plain_words(code: int = 1) -> Iterator[None]:
     """Turn what a user can cause into a message and an exit code."""
     from pydantic import ValidationError
 
-    from saccade.loadtest.errors import LoadTestError
+    from saccade.loadtest.errors import LoadTestError, PlanError
 
     try:
         yield
+    except PlanError as error:
+        fail(str(error), 2)
     except LoadTestError as error:
         fail(str(error), code)
     except ValidationError as error:
-        fail(error.errors(include_url=False)[0]["msg"].removeprefix("Value error, "), 2)
+        fail(_first_problem(error), 2)
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("saccade"):
             raise
@@ -42,6 +45,34 @@ def in_plain_words(code: int = 1) -> Iterator[None]:
         fail(f"{place}{error.strerror or error}", code)
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
+
+
+def _first_problem(error: "ValidationError") -> str:
+    problem = error.errors(include_url=False)[0]
+    if problem["type"] == "value_error":  # our own words
+        return problem["msg"].removeprefix("Value error, ")
+    place = ".".join(str(part) for part in problem["loc"])
+    return f"{place}: {problem['msg']}, not {problem['input']!r}"
+
+
+def make_folder(folder: Path | None, own: str | None = None) -> None:
+    """Make the folder of the results, before the time is spent that they cost.
+
+    Exits with code 2 and a message if nothing can be written there, or if it holds a result of
+    another kind than that of the file `own`.
+    """
+    if folder is None:
+        return
+    from saccade.loadtest.folder import check_folder
+
+    check_folder(folder, own)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        writable = os.access(folder, os.W_OK)
+    except OSError:
+        writable = False
+    if not writable:
+        fail(f"--output {folder}: nothing can be written there; name another folder", 2)
 
 
 def console(*, stderr: bool = False) -> "Console":

@@ -118,12 +118,12 @@ def test_the_self_test_prints_what_it_measured() -> None:
     assert "Own timing error is within 1000 ms at p99." in done.stdout
 
 
-def test_ctrl_c_ends_with_a_report_of_what_ran(server: str) -> None:
-    """In a terminal, where it reaches the sending processes too."""
+def interrupted(arguments: list[str]) -> tuple[int, bytes]:
+    """Exit code and output of a command that gets Ctrl-C as soon as the first answer is there: in a
+    terminal, where it reaches the sending processes too."""
     ours, theirs = pty.openpty()
-    options = f"run --url {server} -w text --rate 20 --duration 300 --json".split()
     process = subprocess.Popen(
-        [*COMMAND, *options],
+        [*COMMAND, *arguments],
         cwd=ROOT,
         stdin=theirs,
         stdout=subprocess.PIPE,
@@ -143,14 +143,30 @@ def test_ctrl_c_ends_with_a_report_of_what_ran(server: str) -> None:
                 break
         assert process.stdout is not None
         with process.stdout:
-            summary = json.loads(process.stdout.read())
-        assert process.wait(TIMEOUT_S) == 130
+            output = process.stdout.read()
+        code = process.wait(TIMEOUT_S)
     finally:
         process.kill()
         process.wait()
         os.close(ours)
+    assert b"Traceback" not in shown
+    assert b"Stopping" in shown
+    return code, output
+
+
+def test_ctrl_c_ends_with_a_report_of_what_ran(server: str) -> None:
+    options = f"run --url {server} -w text --rate 20 --duration 300 --json"
+    code, output = interrupted(options.split())
+    summary = json.loads(output)
+    assert code == 130
     assert summary["interrupted"] is True
     assert summary["groups"]["all"]["num_ok"] >= 0
     assert summary["whole_run"]["num_ok"] >= 1
-    assert b"Traceback" not in shown
-    assert b"Stopping" in shown
+
+
+def test_a_sweep_that_was_interrupted_says_so_by_its_exit_code(server: str, tmp_path: Path) -> None:
+    options = f"sweep --url {server} -w text --rates 20,40 --duration 300 --json -o {tmp_path}"
+    code, output = interrupted(options.split())
+    assert code == 130
+    assert json.loads(output)["missing"] == [20, 40]
+    assert (tmp_path / "report.html").exists()

@@ -8,6 +8,8 @@ from typer.testing import CliRunner
 
 from saccade.loadtest.metrics.definitions import METRICS, RUN_DEFINITIONS
 from saccade.loadtest.metrics.schema import Summary
+from saccade.loadtest.testserver.launch import running_test_server
+from saccade.loadtest.testserver.script import Script
 from saccade.serving.cli.loadtest import app
 from saccade.serving.cli.loadtest_options import PlanOptions
 
@@ -66,12 +68,30 @@ def test_the_schema_is_that_of_the_summary() -> None:
         ("sweep --rates fast --duration 5", "fast"),
         ("search --duration 5", "needs --slo"),
         ("search --duration 5 --slo ttft=1s --share 2", "less than 1"),
+        ("search --duration 5 --slo ttft=1s --tolerance 0", "tolerance"),
         ("selftest --bound 5", "no unit"),
+        ("report . --slo fast", "'fast' has no '='"),
+        ("sweep --concurrencies 1.5 --duration 5", "whole number"),
+        ("run --rate inf --duration 5", "--rate must be above 0 and finite"),
+        ("run --rate nan --duration 5", "--rate must be above 0 and finite"),
+        ("run --rate 5 --duration nan", "--duration must be above 0"),
+        ("run --rate 5 --duration inf", "--duration must be above 0"),
+        ("run --rate 5 --duration 5 --cooldown nan", "--cooldown must be 0 or more"),
+        ("run --rate 5 --duration 5 --burstiness 0", "--burstiness must be above 0"),
+        ("run --rate 5 --duration 5 --burstiness 1e-9", "burstiness"),
+        ("run --speed 0 -w mooncake:none", "no such file"),
+        ("run --rate 5 --duration 5 --length-scale -1", "--length-scale must be above 0"),
+        ("run --rate 5 --duration 5 -w text=nan", "the weight must be a number above 0"),
+        ("run --rate 5 --duration 5 -w mooncake:", "needs its file"),
+        ("run --rate 5 --duration 5 --pictures 2", "--pictures does not apply to text"),
+        ("run --rate 5 --duration 5 -w single-picture --picture-size 0x9", "sides are 1 to"),
+        ("run --rate 5 --duration 5 --url http://", "names no server"),
+        ("run --rate 5 --duration 5 --max-pictures -1", "max-pictures"),
     ],
 )
 def test_what_cannot_be_done_is_said_and_nothing_is_sent(command: str, message: str) -> None:
     code, output = invoke(command)
-    assert code == (1 if command.startswith("selftest") else 2)
+    assert code == 2
     assert message in output
     assert "Traceback" not in output
 
@@ -80,6 +100,31 @@ def test_a_server_that_is_not_there_is_an_error_with_a_hint() -> None:
     code, output = invoke("run --url http://127.0.0.1:9 --rate 5 --duration 1")
     assert code == 1
     assert "is the server running?" in output
+
+
+def test_that_nothing_can_be_written_is_said_before_anything_is_sent(tmp_path: Path) -> None:
+    file = tmp_path / "a-file"
+    file.touch()
+    for command in ("run --rate 5", "sweep --rates 5", "search --slo ttft=1s"):
+        code, output = invoke(f"{command} --url http://127.0.0.1:9 --duration 1 -o {file}")
+        assert code == 2
+        assert "nothing can be written there" in output
+
+
+def test_a_folder_with_another_kind_of_result_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "sweep.json").touch()
+    for command in ("run --rate 5", "search --slo ttft=1s"):
+        code, output = invoke(f"{command} --url http://127.0.0.1:9 --duration 1 -o {tmp_path}")
+        assert code == 2
+        assert "holds the result of a sweep" in output
+
+
+def test_both_servers_are_asked_before_one_is_measured() -> None:
+    with running_test_server(Script()) as url:
+        code, output = invoke(f"compare {url} http://127.0.0.1:9 --rate 5 --duration 1")
+    assert code == 1
+    assert "http://127.0.0.1:9: no answer" in output
+    assert "pair 1" not in output
 
 
 def test_a_folder_without_results_has_no_report(tmp_path: Path) -> None:

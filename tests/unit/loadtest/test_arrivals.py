@@ -196,3 +196,18 @@ def test_ramps_and_steps_are_read() -> None:
         (2, 1, 1),
         (0.5, 0, 0),
     ]
+
+
+def test_more_arrivals_than_can_be_prepared_are_refused() -> None:
+    with pytest.raises(PlanError, match="lower the rate or the duration"):
+        arrival_times("poisson", 1.0, steady(1e12, 1.0), np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("name", ["rate", "speed", "burstiness"])
+@pytest.mark.parametrize("value", [0.0, -1.0, math.inf, math.nan])
+def test_a_number_that_must_be_above_0_is_refused_if_it_is_not(name: str, value: float) -> None:
+    with pytest.raises(PlanError, match=f"--{name} must be above 0"):
+        parse_arrivals(
+            ArrivalOptions(**{"rate": 1.0, "duration_s": 1.0, name: value}),  # type: ignore[arg-type]
+            recorded=True,
+        )

@@ -43,6 +43,18 @@ def test_events_are_the_same_however_the_bytes_are_cut(
     assert found == events_of(stream)
 
 
+@given(st.lists(line), st.sampled_from([b"\n", b"\r\n", b"\r\n\n"]))
+def test_events_are_the_same_where_the_server_writes_them_one_by_one(
+    lines: list[bytes], ending: bytes
+) -> None:
+    parser, found = EventParser(), list[bytes]()
+    writes = [one + ending + ending[-1:] for one in lines]
+    for write in writes:
+        found += parser.feed(write)
+    found += parser.finish()
+    assert found == events_of(b"".join(writes))
+
+
 def test_an_event_that_the_stream_ends_in_is_not_lost() -> None:
     parser = EventParser()
     assert parser.feed(b"data: [DONE]") == []
@@ -69,6 +81,7 @@ def exchange_of(*events: bytes) -> Exchange:
         {"reasoning": "hm"},
         {"tool_calls": [{"index": 0, "function": {"arguments": "{"}}]},
         {"refusal": "no"},
+        {"content": [{"type": "text", "text": "red"}]},
     ],
 )
 def test_what_a_user_would_see_is_content(delta: dict[str, Any]) -> None:
@@ -89,6 +102,24 @@ def test_what_a_user_would_see_is_content(delta: dict[str, Any]) -> None:
 )
 def test_everything_else_is_none(event: bytes) -> None:
     assert exchange_of(event).content_ns == []
+
+
+def test_an_error_that_is_null_is_none() -> None:
+    event = b'{"choices": [{"delta": {"content": "red"}}], "error": null}'
+    assert exchange_of(event).answer == "red"
+
+
+def test_a_whole_answer_is_one_arrival() -> None:
+    exchange = Exchange()
+    choice = {"message": {"content": "red"}, "finish_reason": "stop"}
+    exchange.on_body(json.dumps({"choices": [choice]}).encode(), 7)
+    assert (exchange.answer, exchange.content_ns, exchange.complete) == ("red", [7], True)
+    assert exchange.finish_reason == "stop"
+
+
+def test_numbers_that_json_does_not_have_do_no_harm() -> None:
+    event = b'{"choices": [{"delta": {"content": "red"}, "logprobs": {"content": [NaN]}}]}'
+    assert exchange_of(event).answer == "red"
 
 
 def test_a_stream_is_put_together() -> None:
@@ -113,6 +144,14 @@ def test_a_stream_is_put_together() -> None:
         (b'{"error": "out of memory"}', ErrorKind.STREAM_ERROR, "out of memory"),
         (b"oops", ErrorKind.PROTOCOL, "oops"),
         (b"[1]", ErrorKind.PROTOCOL, "[1]"),
+        (b"[NaN]", ErrorKind.PROTOCOL, "[NaN]"),
+        (b'"\xff"', ErrorKind.PROTOCOL, "xff"),
+        (b"[" * 100_000, ErrorKind.PROTOCOL, "[[["),
+        (b'{"choices": "x"}', ErrorKind.PROTOCOL, "choices"),
+        (b'{"choices": [null]}', ErrorKind.PROTOCOL, "choices"),
+        (b'{"choices": [{"delta": "x"}]}', ErrorKind.PROTOCOL, "delta"),
+        (b'{"choices": [{"finish_reason": 7}]}', ErrorKind.PROTOCOL, "finish_reason"),
+        (b'{"usage": "many"}', ErrorKind.PROTOCOL, "usage"),
     ],
 )
 def test_an_error_in_a_stream_ends_it(event: bytes, kind: ErrorKind, text: str) -> None:

@@ -226,3 +226,13 @@ def test_changes_that_do_not_fit_are_refused(
 ) -> None:
     with pytest.raises(PlanError, match=problem):
         changed(parse_workload(workload), options)
+
+
+def test_a_file_that_was_changed_makes_another_plan(tmp_path: Path) -> None:
+    path = tmp_path / "requests.jsonl"
+    path.write_text('{"prompt": "one"}\n')
+    plan = plan_of("text").model_copy(update={"workload": FileSpec(path=path)})
+    before = plan.fingerprint()
+    assert plan.fingerprint() == before
+    path.write_text('{"prompt": "two"}\n')
+    assert plan.fingerprint() != before
