@@ -70,6 +70,19 @@ def test_elasticmm_books_no_load_that_it_does_not_take_back() -> None:
     assert not policy._booked  # type: ignore[attr-defined]
 
 
+def test_elasticmm_remembers_nothing_of_requests_but_what_is_cached() -> None:
+    _, simulation = run(Scenario("elasticmm", SHORT, failure_every_s=10.0))
+    policy = simulation.policy
+    assert isinstance(policy, ElasticMM)
+    assert not policy._shapes
+    assert not policy._booked
+    for instance in simulation.instances:
+        known = policy._placement.entry(instance.name).prefix
+        assert len(known) == len(instance.prefix_cache)
+    held = [policy._placement.entry(one.name).prefix for one in simulation.instances]
+    assert set(policy._placement.prefix_holders) == set().union(*held)
+
+
 def test_what_elasticmm_decides_in_a_run_is_replayed_from_its_logs_bit_for_bit() -> None:
     policy = policy_named("elasticmm")
     assert isinstance(policy, ElasticMM)
