@@ -136,6 +136,16 @@ class PlacementIndex:
             raise AssertionError(modality)
         return groups
 
+    def least_wait_s(self, modality: str, role: Role) -> float:
+        """What a newcomer waits for `role` where it waits the least; 0 when nobody serves it."""
+        waits_s = [
+            ranks[0][0]
+            for group in self.eligible_groups(modality)
+            for ranks in self._orderings.get((group, role), {}).values()
+            if ranks
+        ]
+        return min(waits_s, default=0.0)
+
     # Changing ----------------------------------------------------------------------------------
 
     def upsert(self, state: InstanceState) -> None:

@@ -106,8 +106,8 @@ def rejections(outcomes: Sequence[Outcome]) -> list[str]:
         if num:
             arrived = sum(one.num_arrived for one in runs)
             found.append(
-                f"{policy} at {rate:g}: {num:,} of {arrived:,} requests rejected, whose prompt and "
-                "answer do not fit into the KV memory of an instance"
+                f"{policy} at {rate:g}: {num:,} of {arrived:,} requests rejected: refused by "
+                "admission, or larger than the KV memory of an instance"
             )
     return found
 

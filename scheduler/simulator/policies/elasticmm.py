@@ -126,7 +126,8 @@ class ElasticMM(Policy):
     # Requests ------------------------------------------------------------------------------------
 
     def admit(self, job: Job) -> bool:
-        """All are: the paper has no admission control. The traffic is noted here."""
+        """All are: the paper has no admission control (`elasticmm-admission` has). The traffic is
+        noted here."""
         shape = self._shapes[job.key] = shape_of(job)
         group = self.settings.group_of(shape.modality).name
         self._arrived.setdefault(group, []).append(shape)

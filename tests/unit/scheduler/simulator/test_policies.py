@@ -103,6 +103,22 @@ def test_a_tenant_waits_behind_anothers_flood_only_without_fairness(
         assert metrics.longest_s["modest"] > 4
 
 
+def test_admission_refuses_what_would_wait_too_long_and_nothing_without_a_queue() -> None:
+    calm = simulate(Scenario("elasticmm-admission", SHORT))
+    assert calm.num_rejected == 0
+    flood = tuple(TraceRequest(n / 20, 30_000, 5) for n in range(1200))
+    outcomes = {}
+    for name in ("elasticmm", "elasticmm-admission"):
+        simulation = Simulation(policy_named(name), cost_model_of("a800"), Options(8))
+        outcomes[name] = simulation.run(FixedWorkload("flood", flood).requests(0))
+    ended = outcomes["elasticmm-admission"].num_ended
+    assert ended["rejected"] > 200
+    assert ended["finished"] + ended["rejected"] == len(flood)
+    assert outcomes["elasticmm"].num_ended["rejected"] == 0
+    longest_s = {name: found.by_modality["text"].ttft_s.largest for name, found in outcomes.items()}
+    assert longest_s["elasticmm-admission"] < 45 < longest_s["elasticmm"]
+
+
 def test_elasticmm_remembers_nothing_of_requests_but_what_is_cached() -> None:
     _, simulation = run(Scenario("elasticmm", SHORT, failure_every_s=10.0))
     policy = simulation.policy
