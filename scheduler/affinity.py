@@ -1,5 +1,6 @@
 """What the caches of the instances are worth to one request."""
 
+from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 
 from saccade.scheduler.index import PlacementIndex
@@ -73,7 +74,7 @@ class Affinity:
                 self._list(having)
         return self._worth(rest_visual, rest_tokens).net_s
 
-    def _list(self, names: dict[str, None]) -> None:
+    def _list(self, names: Iterable[str]) -> None:
         for name in names:
             if name not in self.holders:
                 self.holders[name] = self.worth_of(name)

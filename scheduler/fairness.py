@@ -7,7 +7,8 @@ counts as well (ageing), so what waits longer catches up, whatever its flow has 
 
 This is start-time fair queueing with an ageing term:
 
-    start of a request = max(virtual time, finish of its flow's last one)
+    start of a request = finish of the one before it in its flow; max(virtual time, that) when the
+                         flow had nothing waiting
     finish             = start + cost / weight
     order              = start + ageing * arrival            (smallest first)
 
@@ -43,10 +44,13 @@ class _Waiting(Generic[T]):
 class _Flow(Generic[T]):
     """The waiting requests of one tenant and modality, in order of arrival."""
 
-    __slots__ = ("finish", "queued_under", "waiting")
+    __slots__ = ("finish", "queued_under", "start", "waiting")
 
     def __init__(self) -> None:
         self.waiting: deque[_Waiting[T]] = deque()
+        self.start = 0.0
+        """Virtual time at which its head has a right to begin. It may have passed: what ageing gave
+        to others is still owed."""
         self.finish = 0.0
         """Virtual time at which its last request that was begun is paid for."""
         self.queued_under: tuple[float, int] | None = None
@@ -56,7 +60,8 @@ class _Flow(Generic[T]):
 class FairQueue(Generic[T]):
     """Waiting requests of one group. Pushing and taking are O(log flows).
 
-    Within a flow it is first come, first served. Between flows, as long as two have something
+    Within a flow it is first come, first served, by arrival: who was sent back keeps its place.
+    Between flows, as long as two have something
     waiting, their service by weight differs by no more than one request of each, and what ageing
     adds.
     """
@@ -64,6 +69,7 @@ class FairQueue(Generic[T]):
     def __init__(self, policy: FairnessPolicy, journal: list[Call] | None = None) -> None:
         """With `journal`, every call is appended to it, so that a log can be replayed."""
         self._policy = policy
+        self._ageing = policy.ageing if policy.enabled else 0.0
         self.journal = journal
         self._flows: dict[FlowKey, _Flow[T]] = {}
         self._heap: list[tuple[float, int, FlowKey]] = []
@@ -75,6 +81,10 @@ class FairQueue(Generic[T]):
 
     def __len__(self) -> int:
         return len(self._flow_of)
+
+    def __contains__(self, key: str) -> bool:
+        """Whether the request of this key waits."""
+        return key in self._flow_of
 
     def __iter__(self) -> Iterator[T]:
         """All items, flow by flow."""
@@ -93,10 +103,35 @@ class FairQueue(Generic[T]):
         name = (request.tenant, request.modality) if self._policy.enabled else ("", "")
         cost = max(0.0, cost_s) / self._policy.weight(request.priority)
         flow = self._flows.setdefault(name, _Flow())
-        flow.waiting.append(_Waiting(request.key, item, cost, request.arrival_s))
+        place = len(flow.waiting)
+        while place and flow.waiting[place - 1].arrival_s > request.arrival_s:
+            place -= 1
+        flow.waiting.insert(place, _Waiting(request.key, item, cost, request.arrival_s))
         self._flow_of[request.key] = name
         if len(flow.waiting) == 1:
+            flow.start = max(self._virtual_s, flow.finish)
+        if place == 0:
             self._enqueue(name, flow)
+
+    def in_order(self) -> Iterator[T]:
+        """Items as `pop` would give them, found one at a time; the queue stays as it is."""
+        heap = [
+            (*flow.queued_under, name, 0)
+            for name, flow in self._flows.items()
+            if flow.queued_under is not None
+        ]
+        heapq.heapify(heap)
+        number = self._num_pushed
+        start = {name: flow.start for name, flow in self._flows.items()}
+        while heap:
+            _, _, name, place = heapq.heappop(heap)
+            waiting = self._flows[name].waiting
+            yield waiting[place].item
+            start[name] += waiting[place].cost
+            if place + 1 < len(waiting):
+                number += 1
+                order = start[name] + self._ageing * waiting[place + 1].arrival_s
+                heapq.heappush(heap, (order, number, name, place + 1))
 
     def peek(self) -> T:
         """The next item; IndexError when nothing waits."""
@@ -109,9 +144,8 @@ class FairQueue(Generic[T]):
         flow = self._flows[name]
         head = flow.waiting.popleft()
         del self._flow_of[head.key]
-        start = max(self._virtual_s, flow.finish)
-        self._virtual_s = start
-        flow.finish = start + head.cost
+        self._virtual_s = max(self._virtual_s, flow.start)
+        flow.start = flow.finish = flow.start + head.cost
         flow.queued_under = None
         if flow.waiting:
             self._enqueue(name, flow)
@@ -139,10 +173,8 @@ class FairQueue(Generic[T]):
 
     def _enqueue(self, name: FlowKey, flow: _Flow[T]) -> None:
         head = flow.waiting[0]
-        start = max(self._virtual_s, flow.finish)
-        ageing = self._policy.ageing if self._policy.enabled else 0.0
         self._num_pushed += 1
-        place = (start + ageing * head.arrival_s, self._num_pushed)
+        place = (flow.start + self._ageing * head.arrival_s, self._num_pushed)
         flow.queued_under = place
         heapq.heappush(self._heap, (*place, name))
 

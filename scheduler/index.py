@@ -27,10 +27,12 @@ most unused KV; seconds of work in all stages; name."""
 class Entry:
     """One instance in the index; changed by the index alone."""
 
-    __slots__ = ("kv_free_tokens", "load", "prefix", "ranks", "state", "visual")
+    __slots__ = ("alone", "kv_free_tokens", "load", "prefix", "ranks", "state", "visual")
 
     def __init__(self, state: InstanceState) -> None:
         self.state = state
+        self.alone = (state.name,)
+        """Holder of every key that nobody else holds."""
         self.load: dict[Role, StageLoad] = dict(state.load)
         self.kv_free_tokens = state.kv_free_tokens
         self.visual = set(state.visual_cache)
@@ -66,6 +68,10 @@ class Entry:
 
 Ordering = dict[int, list[Rank]]
 """Sorted ranks by size class of free KV."""
+Holders = dict[str, tuple[str] | dict[str, None]]
+"""Instances by the key that they hold, in the order in which they came to hold it: the first is a
+choice that a replay makes again. Most keys are of one picture on one instance, and there are as
+many as fit into all caches, so that one holder costs no container of its own."""
 Change = Call
 """A call that changed the index."""
 
@@ -88,9 +94,8 @@ class PlacementIndex:
         self.journal = journal
         self._entries: dict[str, Entry] = {}
         self._orderings: dict[tuple[str, Role], Ordering] = {}
-        # Dicts for sets: the first to hold a key is a choice that a replay makes again.
-        self.visual_holders: dict[str, dict[str, None]] = {}
-        self.prefix_holders: dict[str, dict[str, None]] = {}
+        self.visual_holders: Holders = {}
+        self.prefix_holders: Holders = {}
         self._groups = {
             modality: _eligible_groups(policy, spec.name)
             for spec in policy.groups
@@ -131,6 +136,16 @@ class PlacementIndex:
             raise AssertionError(modality)
         return groups
 
+    def least_wait_s(self, modality: str, role: Role) -> float:
+        """What a newcomer waits for `role` where it waits the least; 0 when nobody serves it."""
+        waits_s = [
+            ranks[0][0]
+            for group in self.eligible_groups(modality)
+            for ranks in self._orderings.get((group, role), {}).values()
+            if ranks
+        ]
+        return min(waits_s, default=0.0)
+
     # Changing ----------------------------------------------------------------------------------
 
     def upsert(self, state: InstanceState) -> None:
@@ -140,9 +155,9 @@ class PlacementIndex:
             self._remove(state.name)
         entry = self._entries[state.name] = Entry(state)
         for key in entry.visual:
-            self.visual_holders.setdefault(key, {})[state.name] = None
+            _hold(self.visual_holders, key, entry.alone)
         for key in entry.prefix:
-            self.prefix_holders.setdefault(key, {})[state.name] = None
+            _hold(self.prefix_holders, key, entry.alone)
         self._rank(entry)
 
     def remove(self, name: str) -> None:
@@ -180,8 +195,9 @@ class PlacementIndex:
 
     def hold_visual(self, name: str, key: str) -> None:
         self.note("hold_visual", name, key)
-        self._entries[name].visual.add(key)
-        self.visual_holders.setdefault(key, {})[name] = None
+        entry = self._entries[name]
+        entry.visual.add(key)
+        _hold(self.visual_holders, key, entry.alone)
 
     def drop_visual(self, name: str, key: str) -> None:
         self.note("drop_visual", name, key)
@@ -190,8 +206,9 @@ class PlacementIndex:
 
     def hold_prefix(self, name: str, key: str) -> None:
         self.note("hold_prefix", name, key)
-        self._entries[name].prefix.add(key)
-        self.prefix_holders.setdefault(key, {})[name] = None
+        entry = self._entries[name]
+        entry.prefix.add(key)
+        _hold(self.prefix_holders, key, entry.alone)
 
     def drop_prefix(self, name: str, key: str) -> None:
         self.note("drop_prefix", name, key)
@@ -265,8 +282,21 @@ def _eligible_groups(policy: Policy, home: str) -> dict[str, float]:
     return {home: 0.0} | (others if math.isfinite(penalty_s) else {})
 
 
-def _forget(holders: dict[str, dict[str, None]], key: str, name: str) -> None:
-    if key in holders:
-        holders[key].pop(name, None)
-        if not holders[key]:
-            del holders[key]
+def _hold(holders: Holders, key: str, alone: tuple[str]) -> None:
+    having = holders.get(key)
+    if having is None:
+        holders[key] = alone
+    elif isinstance(having, dict):
+        having[alone[0]] = None
+    elif having != alone:
+        holders[key] = dict.fromkeys(having + alone)
+
+
+def _forget(holders: Holders, key: str, name: str) -> None:
+    having = holders.get(key)
+    if having is None or name not in having:
+        return
+    if isinstance(having, dict) and len(having) > 1:
+        del having[name]
+    else:
+        del holders[key]

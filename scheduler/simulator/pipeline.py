@@ -8,7 +8,7 @@ from saccade.scheduler.cluster import Role
 from saccade.scheduler.simulator.caches import LruCache, remember_prefix
 from saccade.scheduler.simulator.costs import Costs
 from saccade.scheduler.simulator.events import EventQueue
-from saccade.scheduler.simulator.instance import Instance
+from saccade.scheduler.simulator.instance import EncodeTask, Instance
 from saccade.scheduler.simulator.job import Job
 from saccade.scheduler.simulator.metrics import Metrics
 from saccade.scheduler.simulator.policies.base import Policy
@@ -39,7 +39,8 @@ class Pipeline:
         self.stepper = Stepper(
             events, costs,
             StepCallbacks(self._encoded, self._prefilled, self._finished,
-                          policy.num_to_prefill, self._between_steps),
+                          policy.num_to_prefill, policy.take_to_prefill, policy.take_to_encode,
+                          self._between_steps),
         )  # fmt: skip
         # A pool for all, or each instance's own beside the engine.
         shared = not self.traits.inline_encode
@@ -133,7 +134,9 @@ class Pipeline:
         job.state = "encode"
         job.queued_s = self.events.now_s
         self.policy.encode_placed(job, number, instance)
-        instance.encode_queue.append((job, number, stamp))
+        task = (job, number, stamp)
+        instance.encode_queue.append(task)
+        self.policy.encode_queued(task, instance)
         self.stepper.wake(instance)
 
     def _encoded(
@@ -185,6 +188,7 @@ class Pipeline:
             return
         job.queued_s = self.events.now_s
         instance.queue_prefill(self.policy.prefill_order(job), job)
+        self.policy.prefill_queued(job, instance)
         self.stepper.wake(instance)
 
     def _prefilled(self, job: Job, instance: Instance) -> None:
@@ -290,7 +294,7 @@ class Pipeline:
         Returns the KV tokens that move.
         """
         if "encode" in roles:
-            tasks, instance.encode_queue = instance.encode_queue, deque()
+            tasks = self._without_pictures(instance)
             for job, number, stamp in tasks:
                 self.policy.encode_done(job, number, instance)
                 self._place_encode(job, number, stamp)
@@ -300,6 +304,12 @@ class Pipeline:
         if "decode" in roles:
             return self._migrate(instance)
         return 0
+
+    def _without_pictures(self, instance: Instance) -> deque[EncodeTask]:
+        """Empty its encode queue; returns what waited there."""
+        tasks, instance.encode_queue = instance.encode_queue, deque()
+        self.policy.encode_queue_lost(instance)
+        return tasks
 
     def _migrate(self, instance: Instance) -> int:
         self.stepper.halt_decode(instance)
@@ -318,7 +328,7 @@ class Pipeline:
 
     def lose(self, instance: Instance) -> None:
         """The instance is gone: what it did is done again from the last stage that survives."""
-        tasks, instance.encode_queue = instance.encode_queue, deque()
+        tasks = self._without_pictures(instance)
         if instance.encoding is not None:
             tasks.appendleft(instance.encoding)
         affected = [

@@ -48,7 +48,7 @@ def scale(num_requests: int, num_instances: int, policy: str) -> None:
             shown = num_arrived * 10 // num_requests
             spent_s = time.process_time() - started_s
             print(f"{num_arrived:>9,} arrived, {now_s:6.1f} s simulated, {spent_s:6.1f} s of CPU, "
-                  f"{_memory_mib():,.0f} MiB at most")  # fmt: skip
+                  f"{_memory(simulation)}")  # fmt: skip
 
     print(f"{SIMULATED} {policy}, {num_instances:,} instances, {rate:g} requests/s")
     metrics = simulation.run(requests, report)
@@ -56,7 +56,15 @@ def scale(num_requests: int, num_instances: int, policy: str) -> None:
     print(f"{metrics.num_ended['finished']:,} of {metrics.num_arrived:,} finished, "
           f"{metrics.num_flips:,} flips, {simulation.events.num_processed:,} events, "
           f"{spent_s:.0f} s of CPU, {spent_s / metrics.num_arrived * 1e6:.0f} µs a request, "
-          f"{_memory_mib():,.0f} MiB at most")  # fmt: skip
+          f"{_memory(simulation)}")  # fmt: skip
+
+
+def _memory(simulation: Simulation) -> str:
+    """And what it grows with until they are full: the keys in the simulated caches."""
+    num_cached = len(simulation.pipeline.visual_cache)
+    for one in simulation.instances:
+        num_cached += len(one.prefix_cache) + len(one.visual_cache)
+    return f"{_memory_mib():,.0f} MiB at most, {num_cached:,} keys cached"
 
 
 def _memory_mib() -> float:

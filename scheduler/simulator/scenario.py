@@ -1,7 +1,7 @@
 """What to simulate, as values that travel to other processes; and what comes back."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from itertools import islice
@@ -12,9 +12,14 @@ from saccade.scheduler.cost_model import CostModel, cost_model_of
 from saccade.scheduler.simulator.changes import Failure, random_failures
 from saccade.scheduler.simulator.engine import DEFAULT_NOISE_SIGMA, Options, Simulation
 from saccade.scheduler.simulator.errors import SimulatorError
-from saccade.scheduler.simulator.metrics import SLO_FACTOR, Metrics, Slo
+from saccade.scheduler.simulator.metrics import SLO_FACTOR, Metrics, ModalityMetrics, Slo
 from saccade.scheduler.simulator.policies import policy_named
-from saccade.scheduler.simulator.workloads.base import FixedWorkload, Modality, Workload
+from saccade.scheduler.simulator.workloads.base import (
+    FixedWorkload,
+    Modality,
+    TraceRequest,
+    Workload,
+)
 from saccade.scheduler.simulator.workloads.registry import preset, recorded
 
 SIMULATED = "This is a simulation: no request was served. Times come from a cost model."
@@ -37,6 +42,21 @@ class WorkloadSpec:
     format_name: str | None = None
     speed: float = 1.0
     max_requests: int | None = None
+
+    def __post_init__(self) -> None:
+        """SimulatorError when an option is given that would be passed over."""
+        if self.trace is None:
+            options = {"--speed": self.speed != 1, "--format": self.format_name is not None,
+                       "--max-requests": self.max_requests is not None}  # fmt: skip
+            unused = [name for name, given in options.items() if given]
+            if unused:
+                raise SimulatorError(
+                    f"{' and '.join(unused)}: only a trace has that; give one with --trace"
+                )
+        elif self.image_ratio is not None:
+            raise SimulatorError(
+                "--image-ratio is about a synthetic workload: a trace has its own share of pictures"
+            )
 
     def build(self) -> Workload:
         if self.trace is None:
@@ -207,7 +227,7 @@ def outcome_of(scenario: Scenario, metrics: Metrics, simulation: Simulation) -> 
     spec = scenario.workload
     # A trace may end before the duration that was asked for.
     last_s = min(spec.duration_s, metrics.last_arrival_s)
-    span_s = max(1e-9, last_s - metrics.warm_up_s)
+    span_s = max(0.0, last_s - metrics.warm_up_s)
     attainment = {scale: metrics.attainment(scale) for scale in SLO_SCALES}
     return Outcome(
         policy=scenario.policy,
@@ -224,7 +244,9 @@ def outcome_of(scenario: Scenario, metrics: Metrics, simulation: Simulation) -> 
         latencies={modality: metrics.latencies(modality) for modality in MODALITIES},
         attainment=attainment,
         goodput_rps={
-            scale: share * metrics.num_measured / span_s for scale, share in attainment.items()
+            # All at the same moment have no rate.
+            scale: share * metrics.num_measured / span_s if span_s else math.nan
+            for scale, share in attainment.items()
         },
         flips_per_hour=metrics.num_flips * 3600 / max(metrics.last_end_s, 1e-9),
         num_failures=metrics.num_failures,
@@ -251,7 +273,7 @@ def light_load_slos(scenario: Scenario) -> tuple[tuple[Modality, Slo], ...]:
     One reference for all policies: the coupled engine of the paper's time, with a minute between
     two requests of the workload.
     """
-    sample = islice(scenario.workload.build().requests(0), _LIGHT_REQUESTS)
+    sample = _sample(scenario.workload.build().requests(0))
     trace = tuple(
         request._replace(arrival_s=number * _LIGHT_GAP_S, prefix_keys=(), image_keys=())
         for number, request in enumerate(sample)
@@ -266,7 +288,22 @@ def light_load_slos(scenario: Scenario) -> tuple[tuple[Modality, Slo], ...]:
     )
     simulation.run(FixedWorkload("light", trace).requests(0))
     return tuple(
-        (modality, Slo(SLO_FACTOR * found.ttft_s.mean, SLO_FACTOR * found.tpot_s.mean))
+        (modality, Slo(SLO_FACTOR * found.ttft_s.mean, _tpot_limit_s(found)))
         for modality, found in metrics.by_modality.items()
-        if found.tpot_s.count
+        if found.ttft_s.count
     )
+
+
+def _tpot_limit_s(found: ModalityMetrics) -> float:
+    """None, when every answer is a single token."""
+    return SLO_FACTOR * found.tpot_s.mean if found.tpot_s.count else math.inf
+
+
+def _sample(requests: Iterator[TraceRequest]) -> list[TraceRequest]:
+    """The first of all, and the first of a modality that comes later: no kind goes unmeasured."""
+    sample = list(islice(requests, _LIGHT_REQUESTS))
+    known = {request.modality for request in sample}
+    missing = (request for request in requests if request.modality not in known)
+    if len(known) == len(MODALITIES):
+        return sample
+    return [*sample, *islice(missing, _LIGHT_REQUESTS)]

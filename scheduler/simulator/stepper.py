@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from saccade.scheduler.simulator.caches import cached_prefix_tokens
 from saccade.scheduler.simulator.costs import Costs
 from saccade.scheduler.simulator.events import EventQueue
-from saccade.scheduler.simulator.instance import Instance
+from saccade.scheduler.simulator.instance import EncodeTask, Instance
 from saccade.scheduler.simulator.job import Job
 
 
@@ -20,6 +20,9 @@ class StepCallbacks:
     finished: Callable[[Job, Instance], None]
     num_to_prefill: Callable[[Instance, int], int]
     """How many from the head of the queue, given the KV tokens that are free."""
+    take_to_prefill: Callable[[Instance, int], list[Job]]
+    """These leave the queue."""
+    take_to_encode: Callable[[Instance], EncodeTask]
     between_steps: Callable[[Instance], None]
     """An instance that is emptied for another role is between two steps."""
 
@@ -134,7 +137,7 @@ class Stepper:
     # Encode --------------------------------------------------------------------------------------
 
     def _start_encode(self, instance: Instance) -> None:
-        job, number, stamp = instance.encode_queue.popleft()
+        job, number, stamp = self._call.take_to_encode(instance)
         instance.turn_encode = False
         if job.ended or stamp != job.stamp:
             self._call.encoded(job, number, stamp, instance, False)
@@ -171,8 +174,7 @@ class Stepper:
 
     def _take(self, instance: Instance, count: int) -> list[Job]:
         """Their prefill begins: KV is set aside, the cache is looked up."""
-        taken = [entry[2] for entry in instance.prefill_queue[:count] if not entry[2].ended]
-        del instance.prefill_queue[:count]
+        taken = self._call.take_to_prefill(instance, count)
         for job in taken:
             job.moved("prefill", instance.index)
             cached = cached_prefix_tokens(instance.prefix_cache, job.request)

@@ -9,7 +9,7 @@ import typer
 
 from saccade.serving.cli import simulate_options as options
 from saccade.serving.cli.options import fail
-from saccade.serving.cli.simulate import plain_errors
+from saccade.serving.cli.simulate import plain_errors, ready_to_write
 
 if TYPE_CHECKING:
     from saccade.scheduler.simulator.plan import Goal, Offer
@@ -52,6 +52,7 @@ def plan(
 
     prices = _prices(price)
     with plain_errors():
+        ready_to_write(json_file)
         spec = WorkloadSpec(workload, rate, duration, image_ratio, trace, format_name, speed)
         goal = Goal(ttft_ms / 1e3, image_ttft_ms / 1e3, tpot_ms / 1e3, attainment, max_gpus)
         with progress_bar() as progress:
@@ -65,7 +66,6 @@ def plan(
 
 def _write(path: Path, offers: "list[Offer]") -> None:
     content = {"simulation": True, "offers": [one.to_json() for one in offers]}
-    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     typer.echo(f"{path}: written")
 
@@ -73,13 +73,16 @@ def _write(path: Path, offers: "list[Offer]") -> None:
 def _prices(texts: list[str]) -> dict[str, float]:
     prices = {}
     for text in texts:
-        gpu, _, value = text.partition("=")
+        name, _, value = text.partition("=")
+        gpu = name.strip().lower()
         try:
             number = float(value)
         except ValueError:
             number = math.nan
+        if gpu in prices:
+            fail(f"--price {text}: {gpu} has a price already; give each GPU one", 2)
         if 0 <= number < math.inf:
-            prices[gpu.strip().lower()] = number
+            prices[gpu] = number
         else:
             fail(f"--price {text}: write the GPU and its price per hour, such as h100=2.50", 2)
     return prices

@@ -58,9 +58,12 @@ def simulate(
         _list()
         return
     with plain_errors():
+        for path in (json_file, html, report):
+            ready_to_write(path)
         if report is not None:
             _write_report(report, seeds, duration, rate or [], jobs)
             return
+        _check_points(trace, rate, speed)
         from saccade.scheduler.simulator.scenario import Scenario, WorkloadSpec, grid
 
         points = (speed or [1.0]) if trace else (rate or [20.0])
@@ -80,6 +83,26 @@ def plain_errors() -> Iterator[None]:
         yield
     except (SimulatorError, OSError) as error:
         fail(str(error), 2)
+
+
+def _check_points(trace: Path | None, rate: list[float] | None, speed: list[float] | None) -> None:
+    """What would be passed over is told."""
+    if trace is None and speed:
+        fail("--speed is for a trace: give one with --trace, or --rate for a synthetic workload", 2)
+    if trace is not None and rate:
+        fail("a trace has its own rate: give --speed to replay it faster, not --rate", 2)
+
+
+def ready_to_write(path: Path | None) -> None:
+    """Make its folder; exits when it cannot be a file, before anything is simulated."""
+    if path is None:
+        return
+    if path.is_dir():
+        fail(f"{path} is a folder; give the name of a file", 2)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        fail(f"{path} cannot be written: {path.parent}: {error.strerror}", 2)
 
 
 def _show(
@@ -103,7 +126,6 @@ def _show(
 
 
 def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
     typer.echo(f"{path}: written")
 

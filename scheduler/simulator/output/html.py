@@ -1,5 +1,6 @@
 """A page that stands alone: tables and plots, nothing fetched."""
 
+import math
 from collections.abc import Sequence
 from html import escape
 
@@ -58,7 +59,8 @@ def _moves(outcome: Outcome) -> bool:
 
 def _slo_text(scenario: Scenario) -> str:
     slos = ", ".join(
-        f"{modality} TTFT {slo.ttft_s * 1e3:.0f} ms and TPOT {slo.tpot_s * 1e3:.0f} ms"
+        f"{modality} TTFT {slo.ttft_s * 1e3:.0f} ms"
+        + (f" and TPOT {slo.tpot_s * 1e3:.0f} ms" if math.isfinite(slo.tpot_s) else "")
         for modality, slo in scenario.slos
     )
     return f"SLO x1 is ten times the latency under light load: {slos}"

@@ -98,6 +98,20 @@ def interval_text(interval: Interval, digits: int = 0) -> str:
     return f"{text} ± {interval.half_width:,.{digits}f}"
 
 
+def rejections(outcomes: Sequence[Outcome]) -> list[str]:
+    """A line for each policy and rate under which requests were turned away."""
+    found = []
+    for (policy, rate), runs in grouped(outcomes).items():
+        num = sum(one.num_rejected for one in runs)
+        if num:
+            arrived = sum(one.num_arrived for one in runs)
+            found.append(
+                f"{policy} at {rate:g}: {num:,} of {arrived:,} requests rejected: refused by "
+                "admission, or larger than the KV memory of an instance"
+            )
+    return found
+
+
 def markdown(table: Table) -> str:
     """As a table of Markdown."""
     lines = [_markdown_row(table.header), _markdown_row("---" for _ in table.header)]

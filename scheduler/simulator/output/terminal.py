@@ -5,19 +5,17 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from saccade.scheduler.simulator.output.rows import tables
+from saccade.scheduler.simulator.output.rows import rejections, tables
 from saccade.scheduler.simulator.scenario import SIMULATED, Outcome
 
 _PLAIN_WIDTH = 200
 
 
-def print_outcomes(outcomes: Sequence[Outcome], notes: Sequence[str] = ()) -> None:
+def print_outcomes(outcomes: Sequence[Outcome]) -> None:
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=_PLAIN_WIDTH)
     console.print(SIMULATED, style="bold", markup=False)
-    for note in notes:
-        console.print(note, markup=False)
     for table in tables(outcomes):
         shown = RichTable(title=table.title, title_justify="left")
         for number, name in enumerate(table.header):
@@ -25,3 +23,5 @@ def print_outcomes(outcomes: Sequence[Outcome], notes: Sequence[str] = ()) -> No
         for row in table.rows:
             shown.add_row(*row)
         console.print(shown)
+    for note in rejections(outcomes):
+        console.print(note, markup=False)

@@ -16,6 +16,7 @@ _POLICIES: dict[str, tuple[str, str]] = {
     "elasticmm-no-cache": ("elasticmm_ablations", "NoCache"),
     "elasticmm-blocking-encode": ("elasticmm_ablations", "BlockingEncode"),
     "elasticmm-no-elasticity": ("elasticmm_ablations", "NoElasticity"),
+    "elasticmm-admission": ("elasticmm_ablations", "Admitting"),
     "static-text-first": ("static_split", "TextFirst"),
     "static-equal": ("static_split", "EqualSplit"),
     "static-multimodal-first": ("static_split", "MultimodalFirst"),

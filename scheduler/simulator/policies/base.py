@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from saccade.scheduler.cluster import Role
 from saccade.scheduler.simulator.costs import EngineTraits
-from saccade.scheduler.simulator.instance import Instance
+from saccade.scheduler.simulator.instance import EncodeTask, Instance
 from saccade.scheduler.simulator.job import Job
 from saccade.scheduler.simulator.least_loaded import LeastLoaded
 
@@ -105,7 +105,20 @@ class Policy:
                 return count if budget == 0 or count == 1 else count - 1
         return count
 
+    def take_to_prefill(self, instance: Instance, count: int) -> list[Job]:
+        """Those that `num_to_prefill` counted leave the queue."""
+        taken = [entry[2] for entry in instance.prefill_queue[:count]]
+        del instance.prefill_queue[:count]
+        return taken
+
+    def take_to_encode(self, instance: Instance) -> EncodeTask:
+        """The next picture leaves the queue."""
+        return instance.encode_queue.popleft()
+
     # What happened -------------------------------------------------------------------------------
+
+    def prefill_queued(self, job: Job, instance: Instance) -> None:
+        """All that its prefill needs is there; it waits."""
 
     def placed(self, job: Job, role: Role, instance: Instance) -> None:
         self._change(instance, role, self._work(job, role))
@@ -115,6 +128,12 @@ class Policy:
 
     def encode_begins(self, job: Job) -> None:
         """Its pictures go to the CPU pool."""
+
+    def encode_queued(self, task: EncodeTask, instance: Instance) -> None:
+        """A picture waits for the tower."""
+
+    def encode_queue_lost(self, instance: Instance) -> None:
+        """Its pictures are sent elsewhere, all of them."""
 
     def encode_placed(self, job: Job, number: int, instance: Instance) -> None:
         self._change(instance, "encode", job.request.image_tokens[number])

@@ -1,8 +1,9 @@
 """ElasticMM: the scheduler itself, as the live system runs it.
 
 Nothing is decided here. This translates what happens in the simulator into the scheduler's terms,
-asks `place` for every stage of a request when its turn comes, `prefill_batch` for every prefill
-step and `Manager.tick` every second, and hands the answers back.
+asks `place` for every stage of a request when its turn comes, `FairQueue` who of those that wait is
+next, `prefill_batch` for every prefill step and `Manager.tick` every second, and hands the answers
+back.
 """
 
 from dataclasses import replace
@@ -18,13 +19,14 @@ from saccade.scheduler.cluster import (
     StageLoad,
 )
 from saccade.scheduler.cost_model import CostModel
+from saccade.scheduler.fairness import FairQueue
 from saccade.scheduler.index import PlacementIndex
 from saccade.scheduler.manager import Manager
 from saccade.scheduler.placement import NoInstanceError, place
 from saccade.scheduler.policy import Policy as Settings
 from saccade.scheduler.requests import RequestShape
 from saccade.scheduler.simulator.caches import prefix_blocks
-from saccade.scheduler.simulator.instance import Instance
+from saccade.scheduler.simulator.instance import EncodeTask, Instance
 from saccade.scheduler.simulator.job import Job
 from saccade.scheduler.simulator.policies.base import MULTIMODAL, TEXT, Policy, RoleMove
 from saccade.scheduler.simulator.policies.layouts import Layout, of
@@ -84,6 +86,9 @@ class ElasticMM(Policy):
         model = self._model = self.decision_model(model)
         self._placement = PlacementIndex(self.settings, model, map(self._state, self.instances))
         self._manager = Manager(self.settings, model)
+        fairness = self.settings.fairness
+        self._prefills = [FairQueue[Job](fairness) for _ in self.instances]
+        self._encodes = [FairQueue[EncodeTask](fairness) for _ in self.instances]
 
     def decision_model(self, model: CostModel) -> CostModel:
         """What decisions are reckoned with; the simulator's times stay as they are."""
@@ -121,7 +126,8 @@ class ElasticMM(Policy):
     # Requests ------------------------------------------------------------------------------------
 
     def admit(self, job: Job) -> bool:
-        """All are: the paper has no admission control. The traffic is noted here."""
+        """All are: the paper has no admission control (`elasticmm-admission` has). The traffic is
+        noted here."""
         shape = self._shapes[job.key] = shape_of(job)
         group = self.settings.group_of(shape.modality).name
         self._arrived.setdefault(group, []).append(shape)
@@ -154,9 +160,37 @@ class ElasticMM(Policy):
     def num_to_prefill(self, instance: Instance, free_kv_tokens: int) -> int:
         waiting = (
             Waiting(str(job.key), job.context_tokens, job.kv_tokens)
-            for _, _, job in instance.prefill_queue
+            for job in self._prefills[instance.index].in_order()
         )
         return prefill_batch(waiting, free_kv_tokens, self._model.tipping_point_tokens).num_requests
+
+    # The order of those that wait, by the scheduler's fair queue ----------------------------------
+
+    def prefill_queued(self, job: Job, instance: Instance) -> None:
+        work_s = self._booked[job.key, "prefill"].work_s
+        self._prefills[instance.index].push(job, self._shapes[job.key], work_s)
+
+    def take_to_prefill(self, instance: Instance, count: int) -> list[Job]:
+        queue = self._prefills[instance.index]
+        taken = [queue.pop() for _ in range(count)]
+        for job in taken:
+            position = next(n for n, one in enumerate(instance.prefill_queue) if one[2] is job)
+            del instance.prefill_queue[position]
+        return taken
+
+    def encode_queued(self, task: EncodeTask, instance: Instance) -> None:
+        job, number, stamp = task
+        shape = replace(self._shapes[job.key], key=f"{job.key}/{number}/{stamp}")
+        work_s = self._model.encode_s(job.request.image_tokens[number])
+        self._encodes[instance.index].push(task, shape, work_s)
+
+    def take_to_encode(self, instance: Instance) -> EncodeTask:
+        task = self._encodes[instance.index].pop()
+        instance.encode_queue.remove(task)
+        return task
+
+    def encode_queue_lost(self, instance: Instance) -> None:
+        self._encodes[instance.index] = FairQueue(self.settings.fairness)
 
     # Loads ---------------------------------------------------------------------------------------
 
@@ -165,6 +199,9 @@ class ElasticMM(Policy):
         self._placement.add_load(instance.name, role, load, self._kv_tokens(job, role))
 
     def left(self, job: Job, role: Role, instance: Instance) -> None:
+        queue = self._prefills[instance.index]
+        if role == "prefill" and str(job.key) in queue:
+            queue.remove(str(job.key))
         load = self._booked.pop((job.key, role))
         self._placement.take_load(instance.name, role, load, self._kv_tokens(job, role))
 

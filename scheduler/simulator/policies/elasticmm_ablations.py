@@ -6,8 +6,10 @@ equations as they are printed is switched off, piece by piece, by the table in `
 
 from dataclasses import replace
 
+from saccade.scheduler.admission import Admission
 from saccade.scheduler.cost_model import CostModel
 from saccade.scheduler.policy import Policy as Settings
+from saccade.scheduler.simulator.job import Job
 from saccade.scheduler.simulator.policies.elasticmm import ElasticMM
 from saccade.scheduler.simulator.policies.layouts import Layout, of
 from saccade.scheduler.simulator.policies.static_split import DISAGGREGATED
@@ -45,6 +47,36 @@ class NoElasticity(ElasticMM):
     name = "elasticmm-no-elasticity"
     title = "without elasticity: roles stay as at the start"
     elastic = False
+
+
+class Admitting(ElasticMM):
+    """With the scheduler's admission in front, which the paper does not have."""
+
+    name = "elasticmm-admission"
+    title = "with admission: what would wait too long is refused"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._admission = Admission(self.settings.admission)
+
+    def admit(self, job: Job) -> bool:
+        super().admit(job)
+        shape = self._shapes[job.key]
+        wait_s = self._placement.least_wait_s(
+            shape.modality, "encode" if shape.visual else "prefill"
+        )
+        service_s = sum(self._model.encode_s(item.tokens) for item in shape.visual)
+        service_s += self._model.prefill_s(job.prompt_tokens)
+        now_s = self.simulation.events.now_s
+        if not self._admission.decide(shape, wait_s, service_s, now_s).admitted:
+            return False
+        self._admission.admit(shape)
+        return True
+
+    def ended(self, job: Job) -> None:
+        super().ended(job)
+        if job.state != "rejected":
+            self._admission.release(str(job.key), self.simulation.events.now_s)
 
 
 class Switched(ElasticMM):

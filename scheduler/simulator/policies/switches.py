@@ -107,6 +107,9 @@ SWITCHES: Mapping[str, Switch] = {
         "decode priced at a batch of 64, not on a full instance",
         full_step_ratio=_BATCH_64_STEP_RATIO,
     ),
+    # The order of those that wait.
+    "no-fairness": Switch("first come, first served", {"fairness": {"enabled": False}}),
+    "no-ageing": Switch("waiting counts for nothing", {"fairness": {"ageing": 0.0}}),
     # The brake.
     "no-stability": Switch("without any of the brakes below", {"stability": _NO_BRAKE}),
     "no-dwell": Switch("without the minimum dwell", {"stability": {"min_dwell_s": 0.0}}),

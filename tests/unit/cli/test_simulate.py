@@ -47,6 +47,17 @@ def test_a_recorded_trace_is_replayed(tmp_path: Path) -> None:
     assert "coupled-vllm-today" in result.stdout
 
 
+def test_what_no_instance_can_hold_is_told(tmp_path: Path) -> None:
+    trace = tmp_path / "own.jsonl"
+    trace.write_text(
+        '{"arrival_s": 0, "text_tokens": 80, "output_tokens": 12}\n'
+        '{"arrival_s": 1, "text_tokens": 99999999, "output_tokens": 12}\n'
+    )
+    result = saccade("simulate", "--trace", str(trace), "--seeds", "1", "-p", "elasticmm")
+    assert result.exit_code == 0, result.output
+    assert "elasticmm at 1: 1 of 2 requests rejected" in result.stdout
+
+
 def test_policies_workloads_and_formats_are_listed() -> None:
     result = saccade("simulate", "--workload", "list")
     for name in ("elasticmm-no-cache", "epdserve", "azure-lmm", "burstgpt"):
@@ -69,7 +80,12 @@ def test_policies_workloads_and_formats_are_listed() -> None:
         (("--gpus", "0"), "--gpus"),
         (("--first-seed", "-1"), "--first-seed"),
         (("--gpus", "1", "-p", "elasticmm"), "elasticmm: two groups need two instances"),
-        (("--html", "/proc/none/report.html"), "/proc/none"),
+        (("--html", "/proc/none/report.html"), "/proc/none/report.html cannot be written"),
+        (("--json", "/tmp"), "/tmp is a folder"),
+        (("--speed", "2"), "--speed is for a trace"),
+        (("--max-requests", "2"), "--max-requests: only a trace"),
+        (("--trace", "missing.jsonl", "--rate", "2"), "a trace has its own rate"),
+        (("--trace", "missing.jsonl", "--image-ratio", "0.5"), "--image-ratio is about"),
     ],
 )
 def test_what_is_wrong_is_told_without_a_stack_trace(
@@ -122,6 +138,8 @@ def test_a_plan_names_the_cheapest(tmp_path: Path) -> None:
         (("--price", "h100"), "such as h100=2.50"),
         (("--price", "h100=1", "--attainment", "1.5"), "above 0, at most 1"),
         (("--price", "tpu=1"), "no constants for the GPU 'tpu'"),
+        (("--price", "h100=1", "--price", "H100=2"), "h100 has a price already"),
+        (("--price", "h100=1", "--speed", "2"), "--speed: only a trace"),
         (("--price", "h100=-1"), "such as h100=2.50"),
         (("--price", "h100=nan"), "such as h100=2.50"),
         (("--price", "h100=1", "--ttft-ms", "0"), "TTFT is not possible"),

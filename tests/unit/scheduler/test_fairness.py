@@ -59,6 +59,53 @@ def test_a_flow_is_served_in_order_of_arrival(
         assert own == sorted(own)
 
 
+def test_what_ageing_gives_to_an_old_flood_is_given_once_and_not_for_each_request() -> None:
+    """A tenant that asks for less than its half is late by what ageing gave, and not ever later."""
+    queue = FairQueue[int](FairnessPolicy(ageing=0.1))
+    for key in range(1000):
+        queue.push(key, RequestShape(str(key), tenant="greedy", arrival_s=0.0), 1.0)
+    waits_s, waiting_since, now_s = [], {}, 0.0
+    for number in range(400):
+        now_s = float(number)  # a request a second is served, a third of them could be modest's
+        if number % 3 == 0:
+            key = 1000 + number
+            queue.push(key, RequestShape(str(key), tenant="modest", arrival_s=now_s), 1.0)
+            waiting_since[key] = now_s
+        served = queue.pop()
+        if served in waiting_since:
+            waits_s.append(now_s - waiting_since[served])
+    # A tenth of a second for each second that the flood is older, by weight, and one of each.
+    assert max(waits_s) <= 2 * 0.1 * 400 * 2 + 3
+    assert len(waits_s) > 400 / 3 - 0.1 * 400 - 3
+
+
+@given(policies, arrivals, st.integers(0, 10))
+def test_the_order_is_told_without_taking_anything(
+    policy: FairnessPolicy, waiting: list[Arrival], num_taken: int
+) -> None:
+    queue = FairQueue[int](policy)
+    fill(queue, waiting)
+    for _ in range(min(num_taken, len(queue))):
+        queue.pop()
+    told = list(queue.in_order())
+    assert told == drain(queue)
+
+
+@given(policies, arrivals, st.randoms(use_true_random=False))
+def test_who_was_sent_back_keeps_its_place_in_its_flow(
+    policy: FairnessPolicy, waiting: list[Arrival], order: random.Random
+) -> None:
+    queue = FairQueue[int](policy)
+    keys = list(range(len(waiting)))
+    order.shuffle(keys)
+    for key in keys:
+        queue.push(key, shape(key, waiting[key]), waiting[key][3])
+    served = drain(queue)
+    for flow in {arrival[:2] for arrival in waiting}:
+        own = [key for key in served if waiting[key][:2] == flow]
+        assert own == sorted(own)
+
+
 @given(arrivals, st.randoms(use_true_random=False))
 def test_a_request_that_is_removed_is_not_served_and_the_others_are(
     waiting: list[Arrival], order: random.Random

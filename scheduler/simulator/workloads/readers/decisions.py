@@ -5,14 +5,13 @@ question), or else when it was first queued or placed (at its arrival). Output t
 were expected. Shared beginnings are not taken over: the log names them, not their blocks.
 """
 
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 from saccade.scheduler.codec import decode
 from saccade.scheduler.requests import RequestShape
 from saccade.scheduler.simulator.workloads.base import TraceRequest
-from saccade.scheduler.simulator.workloads.readers.files import Row, json_rows
+from saccade.scheduler.simulator.workloads.readers.files import Row, content_key, json_rows
 
 _ASKING = ("decide", "push", "place")
 
@@ -46,6 +45,6 @@ def _request(shape: RequestShape, arrival_s: float) -> TraceRequest:
         text_tokens=max(1, shape.text_tokens),
         output_tokens=max(1, shape.output_tokens),
         image_tokens=tuple(max(1, item.tokens) for item in shape.visual),
-        image_keys=tuple(zlib.crc32(item.key.encode()) for item in shape.visual),
+        image_keys=tuple(content_key(item.key) for item in shape.visual),
         tenant=shape.tenant,
     )

@@ -6,12 +6,16 @@ Optional: image_keys (content of each picture, any text or number), prefix_keys 
 prefix_block_tokens, tenant. Other fields are passed over.
 """
 
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 from saccade.scheduler.simulator.workloads.base import TraceRequest
-from saccade.scheduler.simulator.workloads.readers.files import Row, in_order, json_rows
+from saccade.scheduler.simulator.workloads.readers.files import (
+    Row,
+    content_key,
+    in_order,
+    json_rows,
+)
 
 
 def read(path: Path) -> Iterator[TraceRequest]:
@@ -52,6 +56,4 @@ def _counts(row: Row, name: str) -> tuple[int, ...]:
 
 
 def _keys(row: Row, name: str) -> tuple[int, ...]:
-    return tuple(
-        one if isinstance(one, int) else zlib.crc32(str(one).encode()) for one in _list(row, name)
-    )
+    return tuple(one if isinstance(one, int) else content_key(str(one)) for one in _list(row, name))

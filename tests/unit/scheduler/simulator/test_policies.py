@@ -6,6 +6,7 @@ from itertools import pairwise
 import pytest
 
 from saccade.scheduler.cluster import ROLES
+from saccade.scheduler.cost_model import cost_model_of
 from saccade.scheduler.index import PlacementIndex
 from saccade.scheduler.journal import (
     RecordedManager,
@@ -19,11 +20,14 @@ from saccade.scheduler.simulator.burst import burst_effect
 from saccade.scheduler.simulator.changes import random_failures
 from saccade.scheduler.simulator.engine import Options, Simulation
 from saccade.scheduler.simulator.errors import SimulatorError
+from saccade.scheduler.simulator.job import Job
+from saccade.scheduler.simulator.metrics import Metrics
 from saccade.scheduler.simulator.policies import NAMES, SWITCHED_NAMES, policy_named, titles
 from saccade.scheduler.simulator.policies.elasticmm import ElasticMM
 from saccade.scheduler.simulator.policies.layouts import divided
 from saccade.scheduler.simulator.policies.static_pools import candidates
 from saccade.scheduler.simulator.scenario import Outcome, Scenario, WorkloadSpec, run, simulate
+from saccade.scheduler.simulator.workloads.base import FixedWorkload, TraceRequest
 
 SHORT = WorkloadSpec("sharegpt4o", 20.0, 40.0)
 
@@ -68,6 +72,64 @@ def test_elasticmm_books_no_load_that_it_does_not_take_back() -> None:
         assert entry.kv_free_tokens == simulation.instances[0].kv_capacity_tokens
     assert not policy._shapes  # type: ignore[attr-defined]
     assert not policy._booked  # type: ignore[attr-defined]
+
+
+class ByTenant(Metrics):
+    def __init__(self) -> None:
+        super().__init__()
+        self.longest_s: dict[str, float] = {}
+
+    def first_token(self, job: Job, now_s: float) -> None:
+        waited_s = now_s - job.request.arrival_s
+        tenant = job.request.tenant
+        self.longest_s[tenant] = max(waited_s, self.longest_s.get(tenant, 0.0))
+
+
+@pytest.mark.parametrize("images", [(), (4000,)])
+@pytest.mark.parametrize("name", ["elasticmm", "elasticmm-no-fairness"])
+def test_a_tenant_waits_behind_anothers_flood_only_without_fairness(
+    name: str, images: tuple[int, ...]
+) -> None:
+    flood = [TraceRequest(1.0, 6000, 10, images, tenant="greedy") for _ in range(150)]
+    few = [TraceRequest(2.0 + n / 2, 200, 10, images[:1], tenant="modest") for n in range(12)]
+    metrics = ByTenant()
+    simulation = Simulation(policy_named(name), cost_model_of("a800"), Options(8), metrics=metrics)
+    simulation.run(FixedWorkload("flood", (*flood, *few)).requests(0))
+    assert metrics.num_ended["finished"] == len(flood) + len(few)
+    assert metrics.longest_s["greedy"] > 5
+    if name == "elasticmm":
+        assert metrics.longest_s["modest"] < 3
+    else:
+        assert metrics.longest_s["modest"] > 4
+
+
+def test_admission_refuses_what_would_wait_too_long_and_nothing_without_a_queue() -> None:
+    calm = simulate(Scenario("elasticmm-admission", SHORT))
+    assert calm.num_rejected == 0
+    flood = tuple(TraceRequest(n / 20, 30_000, 5) for n in range(1200))
+    outcomes = {}
+    for name in ("elasticmm", "elasticmm-admission"):
+        simulation = Simulation(policy_named(name), cost_model_of("a800"), Options(8))
+        outcomes[name] = simulation.run(FixedWorkload("flood", flood).requests(0))
+    ended = outcomes["elasticmm-admission"].num_ended
+    assert ended["rejected"] > 200
+    assert ended["finished"] + ended["rejected"] == len(flood)
+    assert outcomes["elasticmm"].num_ended["rejected"] == 0
+    longest_s = {name: found.by_modality["text"].ttft_s.largest for name, found in outcomes.items()}
+    assert longest_s["elasticmm-admission"] < 45 < longest_s["elasticmm"]
+
+
+def test_elasticmm_remembers_nothing_of_requests_but_what_is_cached() -> None:
+    _, simulation = run(Scenario("elasticmm", SHORT, failure_every_s=10.0))
+    policy = simulation.policy
+    assert isinstance(policy, ElasticMM)
+    assert not policy._shapes
+    assert not policy._booked
+    for instance in simulation.instances:
+        known = policy._placement.entry(instance.name).prefix
+        assert len(known) == len(instance.prefix_cache)
+    held = [policy._placement.entry(one.name).prefix for one in simulation.instances]
+    assert set(policy._placement.prefix_holders) == set().union(*held)
 
 
 def test_what_elasticmm_decides_in_a_run_is_replayed_from_its_logs_bit_for_bit() -> None:

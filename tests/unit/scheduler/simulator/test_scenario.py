@@ -130,6 +130,41 @@ def test_cross_attention_models_prefill_the_text_alone() -> None:
     assert llama.utilisation["prefill"] < 0.6 * qwen.utilisation["prefill"]
 
 
+def own_trace(path: Path, *requests: dict[str, object]) -> WorkloadSpec:
+    path.write_text("".join(json.dumps(one) + "\n" for one in requests))
+    return WorkloadSpec(trace=path)
+
+
+def test_a_modality_that_comes_late_in_a_trace_has_an_slo_too(tmp_path: Path) -> None:
+    texts = [{"arrival_s": n / 9, "text_tokens": 80, "output_tokens": 9} for n in range(400)]
+    picture = {"arrival_s": 50, "text_tokens": 80, "image_tokens": [500], "output_tokens": 9}
+    spec = own_trace(tmp_path / "own.jsonl", *texts, picture)
+    slos = dict(light_load_slos(Scenario("elasticmm", spec)))
+    assert set(slos) == {"text", "image"}
+    assert slos["image"].ttft_s > slos["text"].ttft_s
+
+
+def test_answers_of_one_token_have_no_limit_between_tokens(tmp_path: Path) -> None:
+    requests = [{"arrival_s": n, "text_tokens": 80, "output_tokens": 1} for n in range(20)]
+    spec = own_trace(tmp_path / "own.jsonl", *requests)
+    ready = with_slos([Scenario("elasticmm", spec)])
+    outcomes = run_all(ready)
+    assert dict(ready[0].slos)["text"].tpot_s == math.inf
+    assert outcomes[0].attainment == dict.fromkeys(range(1, 6), 1.0)
+    content = json.loads(as_json(outcomes, ready))
+    assert content["settings"]["slo_of_scale_1"]["text"]["tpot_s"] is None
+    assert "inf" not in as_html(outcomes, ready)
+
+
+def test_a_single_moment_has_no_goodput(tmp_path: Path) -> None:
+    spec = own_trace(
+        tmp_path / "own.jsonl", {"arrival_s": 5, "text_tokens": 80, "output_tokens": 9}
+    )
+    outcome = simulate(with_slos([Scenario("elasticmm", spec)])[0])
+    assert outcome.num_finished == 1
+    assert all(math.isnan(rate) for rate in outcome.goodput_rps.values())
+
+
 # Intervals, sweeps -------------------------------------------------------------------------------
 
 
