@@ -1,6 +1,6 @@
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -130,7 +130,7 @@ def test_cross_attention_models_prefill_the_text_alone() -> None:
     assert llama.utilisation["prefill"] < 0.6 * qwen.utilisation["prefill"]
 
 
-def own_trace(path: Path, *requests: dict[str, object]) -> WorkloadSpec:
+def own_trace(path: Path, *requests: Mapping[str, object]) -> WorkloadSpec:
     path.write_text("".join(json.dumps(one) + "\n" for one in requests))
     return WorkloadSpec(trace=path)
 
