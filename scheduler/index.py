@@ -289,7 +289,7 @@ def _hold(holders: Holders, key: str, alone: tuple[str]) -> None:
     elif isinstance(having, dict):
         having[alone[0]] = None
     elif having != alone:
-        holders[key] = dict.fromkeys(having + alone)
+        holders[key] = {having[0]: None, alone[0]: None}
 
 
 def _forget(holders: Holders, key: str, name: str) -> None:

@@ -71,7 +71,7 @@ def _write(path: Path, offers: "list[Offer]") -> None:
 
 
 def _prices(texts: list[str]) -> dict[str, float]:
-    prices = {}
+    prices: dict[str, float] = {}
     for text in texts:
         name, _, value = text.partition("=")
         gpu = name.strip().lower()

@@ -52,7 +52,7 @@ before the step and during it:
 """
 BURST_AFTER = """
 The requirement is a ratio of at most 1.5 for text under groups. *Fully shared* is the same
-scheduler with isolation 0.
+scheduler with isolation 0, where nothing but the fair queue keeps pictures from going first.
 """
 STATIONARY = """
 Nothing changes in these runs but the random numbers, so that every flip beyond the first ones

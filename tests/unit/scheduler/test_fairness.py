@@ -64,7 +64,8 @@ def test_what_ageing_gives_to_an_old_flood_is_given_once_and_not_for_each_reques
     queue = FairQueue[int](FairnessPolicy(ageing=0.1))
     for key in range(1000):
         queue.push(key, RequestShape(str(key), tenant="greedy", arrival_s=0.0), 1.0)
-    waits_s, waiting_since, now_s = [], {}, 0.0
+    waits_s: list[float] = []
+    waiting_since: dict[int, float] = {}
     for number in range(400):
         now_s = float(number)  # a request a second is served, a third of them could be modest's
         if number % 3 == 0:

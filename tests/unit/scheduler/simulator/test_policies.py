@@ -107,7 +107,7 @@ def test_admission_refuses_what_would_wait_too_long_and_nothing_without_a_queue(
     calm = simulate(Scenario("elasticmm-admission", SHORT))
     assert calm.num_rejected == 0
     flood = tuple(TraceRequest(n / 20, 30_000, 5) for n in range(1200))
-    outcomes = {}
+    outcomes: dict[str, Metrics] = {}
     for name in ("elasticmm", "elasticmm-admission"):
         simulation = Simulation(policy_named(name), cost_model_of("a800"), Options(8))
         outcomes[name] = simulation.run(FixedWorkload("flood", flood).requests(0))
@@ -129,7 +129,7 @@ def test_elasticmm_remembers_nothing_of_requests_but_what_is_cached() -> None:
         known = policy._placement.entry(instance.name).prefix
         assert len(known) == len(instance.prefix_cache)
     held = [policy._placement.entry(one.name).prefix for one in simulation.instances]
-    assert set(policy._placement.prefix_holders) == set().union(*held)
+    assert set(policy._placement.prefix_holders) == {key for keys in held for key in keys}
 
 
 def test_what_elasticmm_decides_in_a_run_is_replayed_from_its_logs_bit_for_bit() -> None:
