@@ -12,7 +12,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 if TYPE_CHECKING:
@@ -69,6 +69,9 @@ class VisualLayout:
     rotates by them (M-RoPE); None where visual tokens are a plain sequence. `time_scale` is the
     distance in positions between two steps in time.
 
+    Where `apart`, each step in time has a place of its own in the prompt, behind its time in words
+    (`Family.stamps_s`), and only rows and columns rotate.
+
     `blocks` say where in the picture tokens are, in all families: the picture as a whole, then its
     tiles put together; or one block for each frame or step in time. `num_leading` summary tokens
     stand before them. What is left of `num_tokens` shows nothing either: the newline behind a clip.
@@ -79,6 +82,7 @@ class VisualLayout:
     time_scale: float = 1.0
     blocks: tuple[Block, ...] = ()
     num_leading: int = 0
+    apart: bool = False
 
     @classmethod
     def tiled(cls, side: int, rows: int, columns: int) -> Self:
@@ -87,11 +91,13 @@ class VisualLayout:
         return cls(sum(block.num_tokens for block in blocks), blocks=blocks)
 
     @classmethod
-    def stepped(cls, grid: tuple[int, int, int], time_scale: float = 1.0) -> Self:
+    def stepped(
+        cls, grid: tuple[int, int, int], time_scale: float = 1.0, *, apart: bool = False
+    ) -> Self:
         """A grid of visual tokens, each step in time as a block."""
         steps, rows, columns = grid
         blocks = (Block(rows, columns),) * steps
-        return cls(steps * rows * columns, grid, time_scale, blocks)
+        return cls(steps * rows * columns, grid, time_scale, blocks, apart=apart)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,15 +156,29 @@ class VisualTokens:
     picture begins; for families whose tokens are a plain sequence the three are equal, and None
     stands for 0, 1, 2, …. The text after the picture goes on at `extent`: the largest position of
     the *unpruned* picture plus one, however few tokens were kept.
+
+    Where `steps_apart` is not 0, so many steps of a clip have places of their own in the prompt,
+    with words between them: the time in `positions` counts them, and rows, columns and `extent` are
+    each step's own.
     """
 
     embeddings: torch.Tensor
     positions: torch.Tensor | None
     extent: int
+    steps_apart: int = 0
+
+    @property
+    def step_counts(self) -> tuple[int, ...]:
+        """How many tokens each step has that stands apart; empty where none does."""
+        if not self.steps_apart:
+            return ()
+        assert self.positions is not None, "steps are counted by positions"
+        counts: list[int] = self.positions[:, 0].bincount(minlength=self.steps_apart).tolist()
+        return tuple(counts)
 
     def on_cpu(self) -> VisualTokens:
         """For the way to another process."""
-        return VisualTokens(self.embeddings.cpu(), self.positions, self.extent)
+        return replace(self, embeddings=self.embeddings.cpu())
 
     def kept(self, indices: torch.Tensor) -> VisualTokens:
         """Only the tokens at `indices` [k], in rising order; each keeps its own position."""
@@ -166,7 +186,7 @@ class VisualTokens:
             positions = indices[:, None].expand(-1, 3)
         else:
             positions = self.positions[indices]
-        return VisualTokens(self.embeddings[indices], positions, self.extent)
+        return replace(self, embeddings=self.embeddings[indices], positions=positions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +242,11 @@ class Family(ABC):
         return False
 
     @property
+    def min_frames(self) -> int:
+        """Of a clip that preprocessing takes; the last frame of a shorter one is repeated."""
+        return 1
+
+    @property
     def patches_per_row(self) -> int:
         """In one row of pixels as `tensors` leaves them: more than one where a row is a tile."""
         return 1
@@ -233,6 +258,14 @@ class Family(ABC):
     def clip(self, width: int, height: int, num_frames: int, frames_per_s: float) -> VisualLayout:
         """Of a clip of `num_frames` sampled frames. Raises `UnsupportedSizeError`."""
         raise NotImplementedError(f"{self.name} takes no video")
+
+    def stamps_s(self, times_s: Sequence[float]) -> tuple[float, ...]:
+        """The time of each step of a clip, as the prompt says it in words; empty where it does not.
+
+        `times_s` are those of the sampled frames.
+        """
+        del times_s
+        return ()
 
     def vision_config(self, config: Any) -> None:
         """Change transformers' configuration to what encoding needs; by default nothing."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from saccade.encoders.base import (
     Family,
@@ -32,6 +32,8 @@ class PatchGridFamily(Family):
     """`merge` x `merge` patches make one visual token; `temporal` frames one step in time."""
 
     weights = ("visual.",)
+    default_video_limits: ClassVar[tuple[int, int]]
+    """Fewest and most pixels, of the video processor's class, where a checkpoint states none."""
 
     def __init__(self, files: CheckpointFiles) -> None:
         super().__init__(files)
@@ -53,8 +55,12 @@ class PatchGridFamily(Family):
                 raise UnsupportedCheckpointError(
                     f"the image processor's {name} is {stated}, the vision tower's is {value}"
                 )
-        self._limits = _pixel_limits(files.image_processor)
-        self._video_limits = _pixel_limits(files.video_processor)
+        self._limits = _pixel_limits(files.image_processor, (MIN_PIXELS, MAX_PIXELS))
+        self._video_limits = _pixel_limits(files.video_processor, self.default_video_limits)
+        if files.video_processor.get("cap_pixels_per_frame"):
+            raise UnsupportedCheckpointError(
+                "the video processor's cap_pixels_per_frame has to be false: vLLM does not count so"
+            )
 
     @property
     def uses_grid_positions(self) -> bool:
@@ -101,8 +107,13 @@ class PatchGridFamily(Family):
         rows, columns = self._grid(width, height, self._video_limits)
         return math.ceil(num_frames / self._temporal), rows, columns
 
-    def _grid(self, width: int, height: int, limits: tuple[int, int]) -> tuple[int, int]:
-        """Rows and columns of visual tokens, rounded as the processors do."""
+    def _grid(
+        self, width: int, height: int, limits: tuple[int, int], *, num_frames: int = 1
+    ) -> tuple[int, int]:
+        """Rows and columns of visual tokens, rounded as the processors do.
+
+        The limits hold for the pixels of all `num_frames` together.
+        """
         if max(width, height) / min(width, height) > MAX_ASPECT_RATIO:
             raise UnsupportedSizeError(
                 f"a picture of {width} x {height} is more than {MAX_ASPECT_RATIO} times as long "
@@ -111,21 +122,22 @@ class PatchGridFamily(Family):
         cell = self._patch * self._merge
         least, most = limits
         rows, columns = round(height / cell), round(width / cell)
-        if rows * columns * cell**2 > most:
-            shrink = math.sqrt(height * width / most)
+        whole = 1 if num_frames == 1 else round(num_frames / self._temporal) * self._temporal
+        if whole * rows * columns * cell**2 > most:
+            shrink = math.sqrt(num_frames * height * width / most)
             rows = max(1, math.floor(height / shrink / cell))
             columns = max(1, math.floor(width / shrink / cell))
-        elif rows * columns * cell**2 < least:
-            grow = math.sqrt(least / (height * width))
+        elif whole * rows * columns * cell**2 < least:
+            grow = math.sqrt(least / (num_frames * height * width))
             rows, columns = math.ceil(height * grow / cell), math.ceil(width * grow / cell)
         return rows, columns
 
 
-def _pixel_limits(processor: Json) -> tuple[int, int]:
+def _pixel_limits(processor: Json, default: tuple[int, int]) -> tuple[int, int]:
     """Fewest and most pixels of a picture after resizing."""
     size: Mapping[str, Any] = processor.get("size") or {}
-    least = processor.get("min_pixels") or size.get("shortest_edge") or MIN_PIXELS
-    most = processor.get("max_pixels") or size.get("longest_edge") or MAX_PIXELS
+    least = processor.get("min_pixels") or size.get("shortest_edge") or default[0]
+    most = processor.get("max_pixels") or size.get("longest_edge") or default[1]
     if not (isinstance(least, int) and isinstance(most, int) and 0 < least <= most):
         raise UnsupportedCheckpointError(
             f"the processor's limits in pixels are of no use: at least {least}, at most {most}"

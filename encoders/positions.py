@@ -19,7 +19,12 @@ def grid_positions(layout: VisualLayout) -> torch.Tensor:
 
 
 def grid_extent(layout: VisualLayout) -> int:
-    """One more than the largest position of the unpruned grid: where text goes on."""
+    """One more than the largest position of the unpruned grid: where text goes on.
+
+    Where steps stand apart, text goes on behind each, and each has the same extent.
+    """
     assert layout.grid is not None
     steps, rows, columns = layout.grid
+    if layout.apart:
+        return max(rows, columns)
     return max(math.floor((steps - 1) * layout.time_scale), rows - 1, columns - 1) + 1

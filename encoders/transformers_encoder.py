@@ -66,8 +66,16 @@ class TransformersEncoder(VisionEncoder):
 
     def preprocess_clip(self, frames: Sequence[Image], frames_per_s: float) -> Prepared:
         _refuse_all_but_rgb(frames)
-        pixels = np.stack([np.asarray(frame) for frame in frames])  # [F, H, W, 3]
-        processed = self._video_processor([pixels], return_tensors="pt", do_sample_frames=False)
+        missing = max(0, self._family.min_frames - len(frames))
+        shown = [*frames, *[frames[-1]] * missing]
+        pixels = np.stack([np.asarray(frame) for frame in shown])  # [F, H, W, 3]
+        # Said, since frames of one or three rows look like channels.
+        processed = self._video_processor(
+            [pixels],
+            return_tensors="pt",
+            do_sample_frames=False,
+            input_data_format="channels_last",
+        )
         layout = self._family.clip(*frames[0].size, len(frames), frames_per_s)
         return self._prepared("video", processed, layout)
 
@@ -129,7 +137,8 @@ def _checked(tokens: torch.Tensor, layout: VisualLayout, family: Family) -> Visu
     tokens = tokens.clone()
     if layout.grid is None:
         return VisualTokens(tokens, None, layout.num_tokens)
-    return VisualTokens(tokens, grid_positions(layout), grid_extent(layout))
+    steps_apart = layout.grid[0] if layout.apart else 0
+    return VisualTokens(tokens, grid_positions(layout), grid_extent(layout), steps_apart)
 
 
 def _refuse_all_but_rgb(images: Sequence[Image]) -> None:

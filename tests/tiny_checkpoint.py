@@ -24,7 +24,9 @@ SPECIAL = (
     "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>",
 )  # fmt: skip
 WORDS = ("what", "is", "this", "and", "that", "picture", "clip", "colour", "?", ".", "USER", "BOT")
-VOCABULARY = [*SPECIAL, *WORDS, *(f"w{index}" for index in range(235))]
+# Qwen3-VL's prompts say when the steps of a clip were shown: "<1.5 seconds>".
+STAMPS = ("seconds>", *(f"<{tenths / 10:.1f}" for tenths in range(50)))
+VOCABULARY = [*SPECIAL, *WORDS, *STAMPS, *(f"w{index}" for index in range(235 - len(STAMPS)))]
 TOKEN_ID = {token: index for index, token in enumerate(VOCABULARY)}
 
 

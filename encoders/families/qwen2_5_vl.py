@@ -19,6 +19,7 @@ class Qwen25VL(PatchGridFamily):
     name = "Qwen2.5-VL"
     architectures = ("Qwen2_5_VLForConditionalGeneration",)
     support = Support(pictures=True, video=True, exposes=TOWER_VIEW)
+    default_video_limits = (128 * 28 * 28, 768 * 28 * 28)
 
     def __init__(self, files: CheckpointFiles) -> None:
         super().__init__(files)

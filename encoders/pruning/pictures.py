@@ -4,7 +4,7 @@ again behind it."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -60,7 +60,7 @@ def prune(
     pieces = [tokens.kept(torch.arange(layout.num_leading))]
     pieces += [outcome.visual.tokens for outcome in outcomes]
     reports = tuple(report for outcome in outcomes for report in outcome.reports)
-    return PrunedPicture(_joined(pieces, tokens.extent), reports)
+    return PrunedPicture(_joined(pieces, tokens), reports)
 
 
 def views(layout: VisualLayout) -> list[View]:
@@ -93,8 +93,7 @@ def _visual(features: VisualFeatures, view: View) -> Visual:
     return Visual(features.tokens.kept(view.indices), view.shape, *seen)
 
 
-def _joined(pieces: Sequence[VisualTokens], extent: int) -> VisualTokens:
+def _joined(pieces: Sequence[VisualTokens], whole: VisualTokens) -> VisualTokens:
     positions = [piece.positions for piece in pieces if piece.positions is not None]
-    return VisualTokens(
-        torch.cat([piece.embeddings for piece in pieces]), torch.cat(positions), extent
-    )
+    embeddings = torch.cat([piece.embeddings for piece in pieces])
+    return replace(whole, embeddings=embeddings, positions=torch.cat(positions))

@@ -8,7 +8,7 @@ import asyncio
 import json
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -70,7 +70,13 @@ class PicturePlaceholders(Protocol):
         """Raises `UnsupportedSizeError`."""
         ...
 
-    def part(self, kind: MediaKind, num_visual_tokens: int) -> dict[str, Any]: ...
+    def stamps_s(self, times_s: Sequence[float]) -> tuple[float, ...]:
+        """What the prompt says of a clip's steps in words; empty where it does not."""
+        ...
+
+    def part(
+        self, kind: MediaKind, counts: Sequence[int], stamps_s: Sequence[float] = ()
+    ) -> dict[str, Any]: ...
 
     def given(self, files: Mapping[str, bytes], param: str) -> VisualTokens:
         """What a client has computed itself, checked. Raises `InvalidRequestError`."""
@@ -215,7 +221,9 @@ class Guard:
         replacements = [
             (
                 pending.picture.part,
-                self.placeholders.part(pending.picture.kind, pending.num_reserved),
+                self.placeholders.part(
+                    pending.picture.kind, pending.reserved_counts, pending.stamps_s
+                ),
             )
             for pending in context.pictures
         ]
@@ -238,11 +246,14 @@ class Guard:
         if isinstance(picture, Embeds):
             given = await asyncio.to_thread(placeholders.given, picture.files, picture.param)
             return PendingPicture(picture, len(given.embeddings), given=given)
-        layout = _layout(placeholders, picture)
-        if self.pruning is None or asked is None:
-            return PendingPicture(picture, layout.num_tokens)
-        planned = self.pruning.planned(asked, layout, question)
-        return PendingPicture(picture, layout.num_tokens, planned)
+        layout, header = _layout(placeholders, picture), picture.header
+        stamps_s: tuple[float, ...] = ()
+        if isinstance(header, ClipHeader):
+            stamps_s = placeholders.stamps_s(header.shown_since_s())
+        planned = None
+        if self.pruning is not None and asked is not None:
+            planned = self.pruning.planned(asked, layout, question)
+        return PendingPicture(picture, layout.num_tokens, planned, stamps_s=stamps_s)
 
 
 def _dumps(body: dict[str, Any]) -> bytes:

@@ -23,8 +23,8 @@ def num_token_bytes(tokens: "VisualTokens") -> int:
 
 
 def to_bytes(features: "VisualFeatures") -> bytes:
-    """A safetensors file: `embeddings`, `extent` as [1], and of `positions`, `attention` and
-    `image_embeds` those that there are."""
+    """A safetensors file: `embeddings`, `extent` as [1], and of `positions`, `steps_apart` as [1],
+    `attention` and `image_embeds` those that there are."""
     import torch
     from safetensors.torch import save
 
@@ -32,6 +32,7 @@ def to_bytes(features: "VisualFeatures") -> bytes:
     tensors = {"embeddings": tokens.embeddings, "extent": torch.tensor([tokens.extent])}
     others = {
         "positions": tokens.positions,
+        "steps_apart": torch.tensor([tokens.steps_apart]) if tokens.steps_apart else None,
         "attention": features.attention,
         "image_embeds": features.image_embeds,
     }
@@ -49,8 +50,9 @@ def from_bytes(data: bytes) -> "VisualFeatures":
     try:
         tensors = load(data)
         extent = int(tensors["extent"][0])
+        steps_apart = int(tensors["steps_apart"][0]) if "steps_apart" in tensors else 0
         return VisualFeatures(
-            VisualTokens(tensors["embeddings"], tensors.get("positions"), extent),
+            VisualTokens(tensors["embeddings"], tensors.get("positions"), extent, steps_apart),
             tensors.get("attention"),
             tensors.get("image_embeds"),
         )

@@ -68,6 +68,7 @@ class RemoteInstance:
             report.saved_ms,
             report.prune_ms,
             report.pruning,
+            report.step_counts,
         )
 
     async def clear_visual_cache(self, owner: str | None) -> int:

@@ -12,6 +12,7 @@ from typing import Any
 
 from vllm.config import VllmConfig
 from vllm.engine.protocol import EngineClient
+from vllm.multimodal.inputs import PlaceholderRange
 from vllm.outputs import CompletionOutput, RequestOutput
 from vllm.renderers import renderer_from_config
 from vllm.sampling_params import RequestOutputKind, SamplingParams
@@ -20,11 +21,11 @@ from vllm.v1.engine.input_processor import InputProcessor
 
 from saccade.serving.caches.keys import cache_salt, visual_key
 from saccade.serving.engine.codec import decode_logprobs, decode_value, encode_sampling
-from saccade.serving.engine.spans import settled
+from saccade.serving.engine.spans import Place, settled, visual_span
 from saccade.serving.errors import InternalError, InvalidRequestError, NotFoundError, SaccadeError
-from saccade.serving.gateway.context import RequestContext, current_request
+from saccade.serving.gateway.context import PendingPicture, RequestContext, current_request
 from saccade.serving.gateway.dispatch import Answer, Dispatcher
-from saccade.serving.transport.instance_pb2 import GenerateChunk, Prompt, VisualSpan
+from saccade.serving.transport.instance_pb2 import GenerateChunk, Prompt
 
 
 class GatewayEngineClient(EngineClient):
@@ -166,30 +167,38 @@ class GatewayEngineClient(EngineClient):
                 task.cancel()
             await asyncio.gather(*pumps, return_exceptions=True)
 
-    def _prompt(self, context: RequestContext, prompt: Any, counts: Sequence[int]) -> Prompt:
+    def _prompt(
+        self, context: RequestContext, prompt: Any, counts: Sequence[Sequence[int]]
+    ) -> Prompt:
         ranges = {kind: iter(found) for kind, found in prompt.get("mm_placeholders", {}).items()}
         reserved = [next(ranges[pending.picture.kind]) for pending in context.pictures]
-        places = [(place.offset, place.length) for place in reserved]
-        token_ids, places = settled(prompt["prompt_token_ids"], places, counts)
+        token_ids, places = settled(
+            prompt["prompt_token_ids"], [places_in(one) for one in reserved], counts
+        )
         spans = [
-            VisualSpan(
-                offset=offset,
-                num_tokens=length,
-                key=visual_key(
-                    tenant=context.tenant,
-                    model=self._model_identity,
-                    content_hash=pending.picture.content_hash,
-                    num_visual_tokens=length,
-                    pruning=pending.pruning_key,
-                ),
-            )
-            for pending, (offset, length) in zip(context.pictures, places, strict=True)
+            visual_span(found, self._key(context, pending, sum(kept)))
+            for pending, found, kept in zip(context.pictures, places, counts, strict=True)
         ]
         return Prompt(
             token_ids=token_ids,
             visual_spans=spans,
             cache_salt=cache_salt(context.tenant),
         )
+
+    def _key(self, context: RequestContext, pending: PendingPicture, num_tokens: int) -> str:
+        return visual_key(
+            tenant=context.tenant,
+            model=self._model_identity,
+            content_hash=pending.picture.content_hash,
+            num_visual_tokens=num_tokens,
+            pruning=pending.pruning_key,
+        )
+
+
+def places_in(reserved: PlaceholderRange) -> list[Place]:
+    """Where vLLM's renderer has put visual tokens: in one place, or in one for each step of a clip
+    that has its time in words before it."""
+    return [(first, last + 1 - first) for first, last in reserved.extract_embeds_range()]
 
 
 def _choices(sampling: SamplingParams) -> list[SamplingParams]:

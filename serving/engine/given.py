@@ -16,6 +16,7 @@ from saccade.encoders.base import VisualLayout, VisualTokens
 from saccade.encoders.patches import MERGE
 from saccade.encoders.positions import grid_extent, grid_positions
 from saccade.serving.engine.handed import BadHandOverError, Receiver, check_handed
+from saccade.serving.engine.spans import visual_span
 
 EMBEDS = "image_embeds"
 GRID = "image_grid_thw"
@@ -50,7 +51,8 @@ class GivenTokens:
         else:
             tokens = VisualTokens(embeddings, grid_positions(layout), grid_extent(layout))
         try:
-            check_handed([layout.num_tokens], [tokens], self.receiver, layout.num_tokens)
+            alone = visual_span([(0, layout.num_tokens)], "")
+            check_handed([alone], [tokens], self.receiver, layout.num_tokens)
         except BadHandOverError as error:
             raise UnusableTensorError(str(error)) from error
         return tokens

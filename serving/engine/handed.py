@@ -19,7 +19,7 @@ from vllm.multimodal.inputs import (
 )
 
 from saccade.encoders.base import Family, VisualTokens
-from saccade.serving.transport.instance_pb2 import Prompt
+from saccade.serving.transport.instance_pb2 import Prompt, StepPlace, VisualSpan
 
 VISUAL_TOKENS = "visual_tokens"
 POSITIONS = "visual_positions"
@@ -58,15 +58,16 @@ def engine_input(
     """
     token_ids = list(prompt.token_ids)
     spans = list(prompt.visual_spans)
-    check_handed([span.num_tokens for span in spans], visual_tokens, receiver, len(token_ids))
+    check_handed(spans, visual_tokens, receiver, len(token_ids))
     if not spans:
         text = TokensInput(type="token", prompt_token_ids=token_ids)
         if prompt.cache_salt:
             text["cache_salt"] = prompt.cache_salt
         return text
     # Clips too: our models take them as they take pictures.
-    items = MultiModalKwargsItems({"image": [_item(tokens, receiver) for tokens in visual_tokens]})
-    places = [PlaceholderRange(offset=span.offset, length=span.num_tokens) for span in spans]
+    pairs = zip(spans, visual_tokens, strict=True)
+    items = MultiModalKwargsItems({"image": [_item(*pair, receiver) for pair in pairs]})
+    places = [_place(span) for span in spans]
     visual = MultiModalInput(
         type="multimodal",
         prompt_token_ids=token_ids,
@@ -80,7 +81,7 @@ def engine_input(
 
 
 def check_handed(
-    counts: Sequence[int],
+    spans: Sequence[VisualSpan],
     visual_tokens: Sequence[VisualTokens],
     receiver: Receiver,
     num_prompt_tokens: int,
@@ -90,28 +91,94 @@ def check_handed(
     Raises `BadHandOverError`.
     """
     family = receiver.family
-    if len(counts) != len(visual_tokens):
-        raise BadHandOverError(f"{len(visual_tokens)} pictures for {len(counts)} places")
-    for index, (count, tokens) in enumerate(zip(counts, visual_tokens, strict=True)):
-        problem = _embeddings_problem(tokens, count, receiver) or _positions_problem(tokens, family)
+    if len(spans) != len(visual_tokens):
+        raise BadHandOverError(f"{len(visual_tokens)} pictures for {len(spans)} places")
+    last = num_prompt_tokens
+    for index, (span, tokens) in enumerate(zip(spans, visual_tokens, strict=True)):
+        count = sum(step.num_tokens for step in _steps(span))
+        problem = (
+            _span_problem(span, num_prompt_tokens)
+            or _embeddings_problem(tokens, count, receiver)
+            or _positions_problem(tokens, family)
+            or _steps_problem(tokens, span)
+        )
         if problem:
             raise BadHandOverError(f"picture {index}: {problem}")
-    if receiver.takes_positions:
-        last = num_prompt_tokens - sum(counts) + sum(tokens.extent for tokens in visual_tokens)
-        if last > receiver.max_positions:
-            raise BadHandOverError(f"position {last}, the model has {receiver.max_positions}")
+        last += tokens.extent * len(_steps(span)) - count
+    if receiver.takes_positions and last > receiver.max_positions:
+        raise BadHandOverError(f"position {last}, the model has {receiver.max_positions}")
 
 
-def _item(tokens: VisualTokens, receiver: Receiver) -> MultiModalKwargsItem:
+def _steps(span: VisualSpan) -> list[StepPlace]:
+    """Where visual tokens are in a span."""
+    return list(span.steps) or [StepPlace(offset=0, num_tokens=span.num_tokens)]
+
+
+def _place(span: VisualSpan) -> PlaceholderRange:
+    if not span.steps:
+        return PlaceholderRange(offset=span.offset, length=span.num_tokens)
+    is_embed = torch.zeros(span.num_tokens, dtype=torch.bool)
+    for step in span.steps:
+        is_embed[step.offset : step.offset + step.num_tokens] = True
+    return PlaceholderRange(offset=span.offset, length=span.num_tokens, is_embed=is_embed)
+
+
+def _item(span: VisualSpan, tokens: VisualTokens, receiver: Receiver) -> MultiModalKwargsItem:
     """One picture or clip for `serving.engine.models`."""
     item = {VISUAL_TOKENS: _element(tokens.embeddings.to(receiver.dtype))}
     if receiver.takes_positions:
-        positions = tokens.positions
-        if positions is None:
-            positions = torch.arange(len(tokens.embeddings))[:, None].expand(-1, 3)
-        item[POSITIONS] = _element(positions.contiguous(), keep_on_cpu=True)
-        item[EXTENT] = _element(torch.tensor(tokens.extent), keep_on_cpu=True)
+        positions, extent = span_positions(span, tokens)
+        item[POSITIONS] = _element(positions, keep_on_cpu=True)
+        item[EXTENT] = _element(torch.tensor(extent), keep_on_cpu=True)
     return MultiModalKwargsItem(item)
+
+
+def span_positions(span: VisualSpan, tokens: VisualTokens) -> tuple[torch.Tensor, int]:
+    """[span.num_tokens, 3] from 0, and where text goes on.
+
+    Between the steps of a clip text counts on one by one; each step's rows and columns stand on
+    where the text was, and text goes on behind the extent of the unpruned step.
+    """
+    positions = tokens.positions
+    if positions is None:
+        positions = torch.arange(len(tokens.embeddings))[:, None].expand(-1, 3)
+    if tokens.steps_apart:
+        positions = positions * torch.tensor([0, 1, 1])  # the time is said in words
+    parts: list[torch.Tensor] = []
+    index = position = num_placed = 0
+    for step in _steps(span):
+        num_words = step.offset - index
+        parts.append(torch.arange(position, position + num_words)[:, None].expand(-1, 3))
+        position += num_words
+        parts.append(positions[num_placed : num_placed + step.num_tokens] + position)
+        position += tokens.extent
+        num_placed += step.num_tokens
+        index = step.offset + step.num_tokens
+    return torch.cat(parts), position
+
+
+def _span_problem(span: VisualSpan, num_prompt_tokens: int) -> str | None:
+    end = 0
+    for step in _steps(span):
+        if step.offset < end:
+            return "places that overlap"
+        end = step.offset + step.num_tokens
+    if end != span.num_tokens or span.offset + end > num_prompt_tokens:
+        return f"places up to {span.offset + end} in a prompt of {num_prompt_tokens} tokens"
+    return None
+
+
+def _steps_problem(tokens: VisualTokens, span: VisualSpan) -> str | None:
+    places = tuple(step.num_tokens for step in _steps(span))
+    if max(tokens.steps_apart, 1) != len(places):
+        return f"{tokens.steps_apart} steps that stand apart for {len(places)} places"
+    if not tokens.steps_apart:
+        return None
+    assert tokens.positions is not None, "they were checked"
+    times = tokens.positions[:, 0]
+    if bool((times.diff() < 0).any()) or tokens.step_counts != places:
+        return f"steps of {tokens.step_counts} tokens for places of {places}"
+    return None
 
 
 def _embeddings_problem(tokens: VisualTokens, count: int, receiver: Receiver) -> str | None:
@@ -136,8 +203,11 @@ def _positions_problem(tokens: VisualTokens, family: Family) -> str | None:
     expected = (len(tokens.embeddings), 3)
     if tuple(positions.shape) != expected:
         return f"positions of shape {tuple(positions.shape)}, {expected} expected"
-    if not 0 <= int(positions.min()) <= int(positions.max()) < tokens.extent:
+    inside = positions[:, 1:] if tokens.steps_apart else positions
+    if not 0 <= int(positions.min()) <= int(inside.max()) < tokens.extent:
         return f"positions outside of 0 … {tokens.extent - 1}"
+    if tokens.steps_apart and int(positions[:, 0].max()) >= tokens.steps_apart:
+        return f"steps outside of 0 … {tokens.steps_apart - 1}"
     return None
 
 

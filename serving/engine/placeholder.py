@@ -7,7 +7,7 @@ cells. A one-element tensor expanded to [n, row_size] has them, and is 1.5 KB wh
 import base64
 import functools
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -37,13 +37,25 @@ class Placeholders:
         """Of a clip of which so many frames are taken. Raises `UnsupportedSizeError`."""
         return self._family.clip(width, height, num_frames, frames_per_s)
 
-    def part(self, kind: MediaKind, num_visual_tokens: int) -> dict[str, Any]:
-        """The message part for a picture or clip of this many visual tokens."""
+    def stamps_s(self, times_s: Sequence[float]) -> tuple[float, ...]:
+        """Of a clip of which frames are taken at these times, what the prompt says of them."""
+        return self._family.stamps_s(times_s)
+
+    def part(
+        self, kind: MediaKind, counts: Sequence[int], stamps_s: Sequence[float] = ()
+    ) -> dict[str, Any]:
+        """The message part for a picture or clip of this many visual tokens.
+
+        `counts` and `stamps_s` have one for each step of a clip whose steps stand apart; all counts
+        are equal.
+        """
         key = f"{kind}_embeds"
-        embeds: Any = _rows(num_visual_tokens, self._family.row_size)
+        embeds: Any = _rows(sum(counts), self._family.row_size)
         if self._family.uses_grid_positions:
             # Only the count matters here: an engine gets each token with its own position.
-            embeds = {key: embeds, f"{kind}_grid_thw": _row_of_cells(num_visual_tokens)}
+            embeds = {key: embeds, f"{kind}_grid_thw": _rows_of_cells(len(counts), counts[0])}
+            if stamps_s:
+                embeds["timestamps"] = list(stamps_s)
         return {"type": key, key: embeds}
 
     def given(self, files: Mapping[str, bytes], param: str) -> VisualTokens:
@@ -66,9 +78,9 @@ def _rows(count: int, row_size: int) -> str:
 
 
 @functools.lru_cache(maxsize=1024)
-def _row_of_cells(count: int) -> str:
-    """A grid of one row of `count` cells of 2 x 2 patches, which all of these models merge."""
-    return _saved(torch.tensor([1, 2, 2 * count]))
+def _rows_of_cells(steps: int, count: int) -> str:
+    """Steps of one row of `count` cells of 2 x 2 patches, which all of these models merge."""
+    return _saved(torch.tensor([steps, 2, 2 * count]))
 
 
 def _saved(tensor: torch.Tensor) -> str:

@@ -2,23 +2,42 @@
 
 from collections.abc import Sequence
 
+from saccade.serving.transport.instance_pb2 import StepPlace, VisualSpan
+
+Place = tuple[int, int]
+"""Offset and length."""
+
+
+def visual_span(places: Sequence[Place], key: str) -> VisualSpan:
+    """From the first to the last visual token of a picture, or of a clip's steps with words between
+    them."""
+    begin, end = places[0][0], sum(places[-1])
+    steps = [StepPlace(offset=offset - begin, num_tokens=count) for offset, count in places]
+    return VisualSpan(
+        offset=begin, num_tokens=end - begin, key=key, steps=steps if len(steps) > 1 else []
+    )
+
 
 def settled(
-    token_ids: Sequence[int], places: Sequence[tuple[int, int]], counts: Sequence[int]
-) -> tuple[list[int], list[tuple[int, int]]]:
-    """A prompt with only `counts` tokens in `places` (offset, length), in rising order; and where
+    token_ids: Sequence[int],
+    places: Sequence[Sequence[Place]],
+    counts: Sequence[Sequence[int]],
+) -> tuple[list[int], list[list[Place]]]:
+    """A prompt with only `counts` tokens in the places of each picture, in rising order; and where
     they are then.
 
-    A place was reserved for the most that there may be; its last tokens go.
+    Places were reserved before the counts were known: their last tokens go, or are repeated.
     """
     ids: list[int] = []
-    settled_places: list[tuple[int, int]] = []
+    found: list[list[Place]] = []
     done = 0
-    for (offset, length), count in zip(places, counts, strict=True):
-        assert done <= offset, "places rise"
-        assert 0 < count <= length, "places have room"
-        ids += token_ids[done:offset]
-        settled_places.append((len(ids), count))
-        ids += token_ids[offset : offset + count]
-        done = offset + length
-    return [*ids, *token_ids[done:]], settled_places
+    for reserved, wanted in zip(places, counts, strict=True):
+        found.append([])
+        for (offset, length), count in zip(reserved, wanted, strict=True):
+            assert done <= offset, "places rise"
+            assert length > 0, "places have a token"
+            ids += token_ids[done:offset]
+            found[-1].append((len(ids), count))
+            ids += [token_ids[offset]] * count
+            done = offset + length
+    return [*ids, *token_ids[done:]], found

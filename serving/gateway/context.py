@@ -45,6 +45,8 @@ class PendingPicture:
     pruning: "PlannedPruning | None" = None
     given: "VisualTokens | None" = None
     """They came with the request, and were checked: nothing is left to encode."""
+    stamps_s: tuple[float, ...] = ()
+    """Of a clip whose steps have places of their own in the prompt: what it says before each."""
 
     @property
     def num_reserved(self) -> int:
@@ -52,9 +54,19 @@ class PendingPicture:
         return self.num_visual_tokens if self.pruning is None else self.pruning.num_tokens
 
     @property
+    def reserved_counts(self) -> tuple[int, ...]:
+        """The same for each place in the prompt: one, or one for each step that stands apart.
+
+        How many each step keeps is known when they are there, so what is left is reserved evenly.
+        """
+        num_places = len(self.stamps_s) or 1
+        return (-(-self.num_reserved // num_places),) * num_places
+
+    @property
     def is_exact(self) -> bool:
-        """Else fewer than `num_reserved` may be left, which is known when they are there."""
-        return self.pruning is None or self.pruning.is_exact
+        """Else fewer than `num_reserved` may be left, or otherwise spread over places, which is
+        known when they are there."""
+        return self.pruning is None or (self.pruning.is_exact and len(self.stamps_s) <= 1)
 
     @property
     def pruning_key(self) -> str:
@@ -81,6 +93,13 @@ class Reference:
     """A reference that only instances look into, or the tokens that a client has given."""
     num_tokens: int
     reports: "Sequence[Report]" = ()
+    step_counts: tuple[int, ...] = ()
+    """Of each step of a clip whose steps stand apart."""
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """Of each place in the prompt."""
+        return self.step_counts or (self.num_tokens,)
 
 
 @dataclass(slots=True, eq=False)

@@ -88,15 +88,16 @@ class Dispatcher:
                 async for chunk in chunks:
                     yield chunk
 
-    async def visual_token_counts(self, context: RequestContext) -> list[int]:
-        """How many tokens each picture of a request becomes; waits for what depends on content.
+    async def visual_token_counts(self, context: RequestContext) -> list[tuple[int, ...]]:
+        """How many tokens each picture of a request becomes, in each of its places; waits for what
+        depends on content.
 
         Raises as `generate` does.
         """
         if all(pending.is_exact for pending in context.pictures):
-            return [pending.num_reserved for pending in context.pictures]
+            return [pending.reserved_counts for pending in context.pictures]
         with _as_answers(context):
-            return [one.num_tokens for one in await self._visual.references(context)]
+            return [one.counts for one in await self._visual.references(context)]
 
     async def _generate(
         self, context: RequestContext, answer: Answer

@@ -46,6 +46,8 @@ class Encoded:
     prune_ms: float = 0.0
     reports: "Sequence[Report]" = ()
     """What pruning did."""
+    step_counts: tuple[int, ...] = ()
+    """Of each step of a clip whose steps stand apart in the prompt."""
 
 
 class InstanceClient(Protocol):

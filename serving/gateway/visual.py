@@ -154,6 +154,12 @@ class VisualTokenSource:
                 f"{encoded.num_visual_tokens} visual tokens for {pending.picture.param}, "
                 f"{pending.num_reserved} expected",
             )
+        if len(encoded.step_counts) != len(pending.stamps_s):
+            raise InstanceError(
+                name,
+                f"{len(encoded.step_counts)} steps apart for {pending.picture.param}, "
+                f"{len(pending.stamps_s)} expected",
+            )
         return name, encoded
 
     def _placed(self, context: RequestContext, pending: PendingPicture) -> str:
@@ -215,7 +221,9 @@ class VisualTokenSource:
     def _counted(self, pending: PendingPicture, encoded: Encoded) -> Reference:
         self._metrics.visual_tokens.labels("in").inc(pending.num_visual_tokens)
         self._metrics.visual_tokens.labels("kept").inc(encoded.num_visual_tokens)
-        return Reference(encoded.reference, encoded.num_visual_tokens, encoded.reports)
+        return Reference(
+            encoded.reference, encoded.num_visual_tokens, encoded.reports, encoded.step_counts
+        )
 
     def _key(self, context: RequestContext, pending: PendingPicture) -> str:
         """Of the tokens that are kept."""

@@ -85,6 +85,8 @@ class EncodeReport:
     saved_ms: float
     prune_ms: float
     pruning: "tuple[Report, ...]"
+    step_counts: tuple[int, ...]
+    """Of each step of a clip whose steps stand apart in the prompt."""
 
 
 class InstanceStartError(Exception):
@@ -241,6 +243,7 @@ def _report(
         done.saved_ms,
         prune_ms,
         pruning,
+        tokens.step_counts,
     )
 
 

@@ -85,7 +85,7 @@ def _header(stream: Any, sampling: Sampling, config: MediaConfig) -> ClipHeader:
             f"it is {duration_s:.0f} s long, at most {config.max_video_duration_s:g} s are allowed",
             "video_too_long",
         )
-    return sampled(width, height, duration_s, sampling, config)
+    return sampled((width, height), duration_s, rate, sampling, config)
 
 
 def _duration_s(stream: Any, rate: float) -> float:

@@ -178,7 +178,7 @@ def _header_of_frames(part: ClipPart, files: Sequence[bytes], config: MediaConfi
             code="video_too_many_pixels",
         )
     fps = part.sampling.fps or config.video_fps
-    return ClipHeader(width, height, len(files) / fps, len(files), is_file=False)
+    return ClipHeader(width, height, len(files) / fps, len(files), is_file=False, recorded_fps=fps)
 
 
 def _clip_hash(files: Sequence[bytes], header: ClipHeader) -> str:

@@ -136,7 +136,7 @@ def _ours(checkpoint: Path, cases: list[Case]) -> list[dict[str, Any]]:
     result = []
     for case in cases:
         visual_tokens = encoded(encoder, case)
-        prompt = rendered(renderer, checkpoint, case)
+        prompt = rendered(renderer, checkpoint, case, visual_tokens)
         result.append(_answer(llm, engine_input(prompt, visual_tokens, receiver)))
     renderer.shutdown()
     return result
@@ -168,39 +168,41 @@ def encoded(encoder: Any, case: Case) -> list[Any]:
     ]
 
 
-def rendered(renderer: Any, checkpoint: Path, case: Case) -> Any:
+def rendered(renderer: Any, checkpoint: Path, case: Case, visual_tokens: list[Any]) -> Any:
     """What the gateway makes of a case: token ids, and where visual tokens go."""
     from vllm.renderers import ChatParams
 
     from saccade.encoders.registry import ENCODERS
+    from saccade.serving.engine.client import places_in
     from saccade.serving.engine.placeholder import Placeholders
-    from saccade.serving.transport.instance_pb2 import Prompt, VisualSpan
+    from saccade.serving.engine.spans import settled, visual_span
+    from saccade.serving.transport.instance_pb2 import Prompt
 
     placeholders = Placeholders(ENCODERS.family(checkpoint))
     parts = [_part(placeholders, part) for part in case]
     params = ChatParams(chat_template_kwargs={"add_generation_prompt": True})
     _, [prompt] = renderer.render_chat([[{"role": "user", "content": parts}]], params)
-    places = sorted(
-        (place.offset, place.length)
-        for kind in prompt.get("mm_placeholders", {}).values()
-        for place in kind
-    )
-    spans = [
-        VisualSpan(offset=offset, num_tokens=count, key=f"{checkpoint.name}{case}{offset}")
-        for offset, count in places
-    ]
-    return Prompt(token_ids=prompt["prompt_token_ids"], visual_spans=spans)
+    ranges = {kind: iter(found) for kind, found in prompt.get("mm_placeholders", {}).items()}
+    reserved = [places_in(next(ranges[part["type"]])) for part in case if part["type"] != "text"]
+    counts = [tokens.step_counts or (len(tokens.embeddings),) for tokens in visual_tokens]
+    token_ids, places = settled(prompt["prompt_token_ids"], reserved, counts)
+    spans = [visual_span(found, f"{checkpoint.name}{case}{found}") for found in places]
+    return Prompt(token_ids=token_ids, visual_spans=spans)
 
 
 def _part(placeholders: Any, part: dict[str, Any]) -> dict[str, Any]:
+    stamps_s: tuple[float, ...] = ()
     if part["type"] == "image":
         count = placeholders.picture(*part["size"]).num_tokens
     elif part["type"] == "video":
-        count = placeholders.clip(*part["size"], part["frames"], part["fps"]).num_tokens
+        fps = part["fps"]
+        count = placeholders.clip(*part["size"], part["frames"], fps).num_tokens
+        stamps_s = placeholders.stamps_s([index / fps for index in range(part["frames"])])
     else:
         return part
-    count = math.ceil(count / part.get("keep_every", 1))
-    result: dict[str, Any] = placeholders.part(part["type"], count)
+    num_places = len(stamps_s) or 1
+    reserved = math.ceil(math.ceil(count / part.get("keep_every", 1)) / num_places)
+    result: dict[str, Any] = placeholders.part(part["type"], [reserved] * num_places, stamps_s)
     return result
 
 

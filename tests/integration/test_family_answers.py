@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.integration.family_vllm import Case, answers, clip, picture, words
-from tests.tiny_families import FAMILIES, LLAVA_ONEVISION, QWEN2_5_VL, TEXT_ONLY
+from tests.tiny_families import FAMILIES, TEXT_ONLY, WITH_CLIPS
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -28,7 +28,7 @@ CLIPS: list[Case] = [
 def cases_of(name: str) -> list[Case]:
     if name == TEXT_ONLY.name:
         return TEXT
-    with_video = name in (LLAVA_ONEVISION.name, QWEN2_5_VL.name)
+    with_video = name in {family.name for family in WITH_CLIPS}
     return [*TEXT, *PICTURES, *(CLIPS if with_video else [])]
 
 

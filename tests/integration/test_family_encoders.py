@@ -13,7 +13,7 @@ from saccade.encoders.base import Prepared, VisionEncoder
 from saccade.encoders.registry import ENCODERS
 from tests.integration.pictures import drawn
 from tests.tiny_checkpoint import TinyFamily
-from tests.tiny_families import LLAVA_ONEVISION, QWEN2_5_VL, WITH_PICTURES
+from tests.tiny_families import WITH_CLIPS, WITH_PICTURES
 
 pytestmark = pytest.mark.slow
 
@@ -58,10 +58,10 @@ def model(checkpoint: Path) -> Any:
     return loaded.eval()
 
 
-def features(model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
-    """What transformers makes of one picture, [n, row_size]."""
+def features(compute: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+    """What transformers makes of one picture or clip, [n, row_size]."""
     with torch.inference_mode():
-        output = model.get_image_features(**inputs)
+        output = compute(**inputs)
     levels = [
         output.pooler_output[0],
         *(one[0] for one in getattr(output, "deepstack_features", ())),
@@ -84,7 +84,7 @@ def test_visual_tokens_are_the_models(
     for picture, ours in zip(PICTURES, together, strict=True):
         inputs = processor.image_processor([picture], return_tensors="pt")
         inputs.pop("batch_num_images", None)
-        theirs = features(model, dict(inputs))
+        theirs = features(model.get_image_features, dict(inputs))
         torch.testing.assert_close(ours.embeddings, theirs, atol=TOLERANCE, rtol=TOLERANCE)
 
 
@@ -126,9 +126,7 @@ def test_pictures_that_are_not_rgb_are_refused(encoder: VisionEncoder, mode: str
 class TestClips:
     """Families that take video: frames of two clips of different lengths, in one batch."""
 
-    @pytest.fixture(
-        scope="class", params=[LLAVA_ONEVISION, QWEN2_5_VL], ids=lambda one: str(one.name)
-    )
+    @pytest.fixture(scope="class", params=WITH_CLIPS, ids=lambda one: str(one.name))
     def family(self, request: pytest.FixtureRequest) -> TinyFamily:
         tiny: TinyFamily = request.param
         return tiny
@@ -158,14 +156,24 @@ class TestClips:
         *together, _ = encoder.encode([*prepared, picture])
         for clip, before, ours in zip(CLIPS, prepared, together, strict=True):
             frames = np.stack([np.asarray(frame) for frame in clip])
-            inputs = dict(processor.video_processor([frames], return_tensors="pt"))
+            inputs = dict(
+                processor.video_processor([frames], return_tensors="pt", do_sample_frames=False)
+            )
             assert torch.equal(
                 before.tensors["pixel_values"],
                 inputs["pixel_values_videos"].reshape(before.tensors["pixel_values"].shape),
             )
-            with torch.inference_mode():
-                theirs = model.get_video_features(**inputs).pooler_output[0]
+            theirs = features(model.get_video_features, inputs)
             torch.testing.assert_close(ours.embeddings, theirs, atol=TOLERANCE, rtol=TOLERANCE)
+
+    @pytest.mark.parametrize(("size", "num_frames"), [((64, 3), 2), ((1, 40), 1), ((3, 3), 3)])
+    def test_small_frames_are_not_taken_for_channels(
+        self, size: tuple[int, int], num_frames: int, encoder: VisionEncoder
+    ) -> None:
+        clip = [drawn(seed, size) for seed in range(num_frames)]
+        [tokens] = encoder.encode([encoder.preprocess_clip(clip, FRAMES_PER_S)])
+        layout = encoder.family.clip(*size, num_frames, FRAMES_PER_S)
+        assert len(tokens.embeddings) == layout.num_tokens
 
     def test_the_count_is_known_from_size_and_frames(self, encoder: VisionEncoder) -> None:
         for clip in CLIPS:

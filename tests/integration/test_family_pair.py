@@ -8,7 +8,8 @@ import pytest
 import pytest_asyncio
 
 from tests.integration.family_vllm import Case, clip, encoded, picture, rendered, words
-from tests.tiny_families import QWEN2_5_VL
+from tests.tiny_checkpoint import TinyFamily
+from tests.tiny_families import QWEN2_5_VL, QWEN3_VL
 
 if TYPE_CHECKING:
     from tests.integration.engine_pair import Pair
@@ -20,12 +21,14 @@ CASES: dict[str, Case] = {
     "pictures of two sizes": [picture(2, 90, 200), words("and"), picture(3, 120, 120)],
     "a clip": [clip(4, 120, 90, 4, 3.0), words("what is this clip ?")],
     "a pruned picture": [picture(5, 300, 200, keep_every=3), words("what is this ?")],
+    "a pruned clip": [clip(6, 120, 90, 5, 2.0, keep_every=5), words("what is this ?")],
 }
 
 
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return QWEN2_5_VL.build(tmp_path_factory.mktemp("pair") / QWEN2_5_VL.name)
+@pytest.fixture(scope="module", params=[QWEN2_5_VL, QWEN3_VL], ids=lambda one: str(one.name))
+def checkpoint(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    family: TinyFamily = request.param
+    return family.build(tmp_path_factory.mktemp("pair") / family.name)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -49,10 +52,10 @@ def prompts(checkpoint: Path) -> dict[str, Any]:
     settings = some_settings(model={"path": checkpoint, "dtype": "float32", "max_model_len": 2048})
     renderer = renderer_from_config(gateway_config(settings))
     encoder = ENCODERS.load_encoder(checkpoint)
-    made = {
-        name: (rendered(renderer, checkpoint, case), encoded(encoder, case))
-        for name, case in CASES.items()
-    }
+    made = {}
+    for name, case in CASES.items():
+        visual_tokens = encoded(encoder, case)
+        made[name] = (rendered(renderer, checkpoint, case, visual_tokens), visual_tokens)
     renderer.shutdown()
     return made
 

@@ -1,5 +1,6 @@
 """What is checked before visual tokens reach an engine; an engine would not survive any of it."""
 
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,6 +15,7 @@ from saccade.encoders.registry import ENCODERS
 
 if TYPE_CHECKING:
     from saccade.serving.engine.handed import Receiver
+    from saccade.serving.transport.instance_pb2 import VisualSpan
 
 pytestmark = pytest.mark.slow
 
@@ -46,11 +48,23 @@ def fine(name: str) -> VisualTokens:
     return VisualTokens(embeddings, grid_positions(layout), grid_extent(layout))
 
 
+def spans(*counts: int) -> "list[VisualSpan]":
+    """Of pictures one after the other."""
+    from saccade.serving.engine.spans import visual_span
+
+    begins = accumulate(counts, initial=0)
+    return [visual_span([place], "") for place in zip(begins, counts, strict=False)]
+
+
 def refused(name: str, *tokens: Any, counts: tuple[int, ...] = (COUNT,), prompt: int = 64) -> str:
+    return refused_in(name, spans(*counts), *tokens, prompt=prompt)
+
+
+def refused_in(name: str, found: "list[VisualSpan]", *tokens: Any, prompt: int = 64) -> str:
     from saccade.serving.engine.handed import BadHandOverError, check_handed
 
     with pytest.raises(BadHandOverError) as caught:
-        check_handed(counts, tokens, receiver(name), prompt)
+        check_handed(found, tokens, receiver(name), prompt)
     return str(caught.value)
 
 
@@ -58,9 +72,9 @@ def refused(name: str, *tokens: Any, counts: tuple[int, ...] = (COUNT,), prompt:
 def test_what_is_in_order_passes(name: str) -> None:
     from saccade.serving.engine.handed import check_handed
 
-    check_handed([COUNT, COUNT], [fine(name), fine(name)], receiver(name), 64)
+    check_handed(spans(COUNT, COUNT), [fine(name), fine(name)], receiver(name), 64)
     few = fine(name).kept(torch.tensor([0, 5, 11]))
-    check_handed([3], [few], receiver(name), 64)
+    check_handed(spans(3), [few], receiver(name), 64)
 
 
 @pytest.mark.parametrize("name", [LLAVA, QWEN2_5, QWEN3])
@@ -82,7 +96,7 @@ def test_wrong_shapes_formats_and_numbers_never_pass(
     in_order = (rows, change, poison) == (COUNT, 0, 0.0) and dtype.is_floating_point
     tokens = VisualTokens(embeddings, fine(name).positions, fine(name).extent)
     try:
-        check_handed([COUNT], [tokens], receiver(name), 64)
+        check_handed(spans(COUNT), [tokens], receiver(name), 64)
     except BadHandOverError:
         assert not in_order
     else:
@@ -119,3 +133,56 @@ def test_text_never_stands_beyond_the_models_last_position() -> None:
 def test_each_place_needs_its_picture() -> None:
     assert "1 pictures for 2 places" in refused(LLAVA, fine(LLAVA), counts=(COUNT, COUNT))
     assert "0 pictures for 1 places" in refused(LLAVA)
+
+
+# Two steps of 1 x 3 cells, of which the first has lost one token, with words between them.
+STEPPED = [(4, 2), (9, 3)]
+
+
+def stepped() -> VisualTokens:
+    layout = VisualLayout.stepped((2, 1, 3), apart=True)
+    embeddings = torch.zeros(6, family_of(QWEN3).row_size)
+    whole = VisualTokens(embeddings, grid_positions(layout), grid_extent(layout), 2)
+    return whole.kept(torch.tensor([0, 2, 3, 4, 5]))
+
+
+def test_a_step_stands_on_where_the_words_before_it_were() -> None:
+    from saccade.serving.engine.handed import check_handed, span_positions
+    from saccade.serving.engine.spans import visual_span
+
+    span = visual_span(STEPPED, "")
+    check_handed([span], [stepped()], receiver(QWEN3), 64)
+    positions, extent = span_positions(span, stepped())
+    # Three columns of the first step, then words from 3 on, and the second from 6 on.
+    assert positions.tolist() == [
+        [0, 0, 0], [0, 0, 2], [3, 3, 3], [4, 4, 4], [5, 5, 5], [6, 6, 6], [6, 6, 7], [6, 6, 8],
+    ]  # fmt: skip
+    assert extent == 9
+
+
+@pytest.mark.parametrize(
+    ("places", "reason"),
+    [
+        ([(4, 5)], "2 steps that stand apart for 1 places"),
+        ([(4, 3), (9, 2)], "steps of (2, 3) tokens for places of (3, 2)"),
+        ([(4, 2), (9, 2), (13, 1)], "2 steps that stand apart for 3 places"),
+        ([(4, 2), (5, 3)], "places that overlap"),
+        ([(60, 2), (65, 3)], "places up to 68 in a prompt of 64 tokens"),
+        ([(4, 2), (9, 4)], "visual tokens of shape"),
+    ],
+)
+def test_steps_never_pass_in_other_places(places: list[tuple[int, int]], reason: str) -> None:
+    from saccade.serving.engine.spans import visual_span
+
+    assert reason in refused_in(QWEN3, [visual_span(places, "")], stepped())
+
+
+def test_steps_out_of_order_never_pass() -> None:
+    from saccade.serving.engine.spans import visual_span
+
+    tokens = stepped()
+    assert tokens.positions is not None
+    positions = tokens.positions.clone()
+    positions[:, 0] = torch.tensor([1, 1, 1, 0, 0])
+    mixed = VisualTokens(tokens.embeddings, positions, tokens.extent, 2)
+    assert "steps of" in refused_in(QWEN3, [visual_span(STEPPED, "")], mixed)

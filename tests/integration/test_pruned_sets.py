@@ -6,6 +6,7 @@ the dropped tokens, in float32.
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from saccade.encoders.registry import ENCODERS
 from tests.integration.family_vllm import Case, answers, clip, frames_of, picture, words
 from tests.integration.pictures import drawn
 from tests.tiny_checkpoint import TOKEN_ID, TinyFamily
-from tests.tiny_families import LLAVA, QWEN2_5_VL
+from tests.tiny_families import LLAVA, QWEN2_5_VL, QWEN3_VL
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -36,8 +37,14 @@ CASES: dict[str, list[Case]] = {
         [picture(2, 300, 84, keep_every=4), words("and"), picture(3, 120, 120), words("colour ?")],
         [clip(4, 120, 90, 6, 2.0, keep_every=5), words("what is this clip ?")],
     ],
+    QWEN3_VL.name: [
+        [picture(1, 200, 300, keep_every=3), words("what is this ?")],
+        # The steps are of 4 x 6 and 12 tokens, so that some are left with none.
+        [clip(4, 120, 90, 6, 2.0, keep_every=5), words("what is this clip ?")],
+        [clip(5, 64, 64, 8, 2.0, keep_every=7), words("and"), picture(6, 90, 120), words("?")],
+    ],
 }
-PRUNED = (LLAVA, LLAVA_KEPT, QWEN2_5_VL)
+PRUNED = (LLAVA, LLAVA_KEPT, QWEN2_5_VL, QWEN3_VL)
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +72,7 @@ class Unpruned:
 
     def log_probabilities(self, case: Case, answer: list[int], positions: "Positions") -> Any:
         """[len(answer), vocabulary], of each token of the answer, by the masked model."""
-        ids, kinds, embeddings, kept = self._inputs(case, answer)
+        ids, kinds, embeddings, kept, deeper = self._inputs(case, answer)
         hidden = torch.zeros(len(ids), len(ids)).masked_fill(~kept[None, :], float("-inf"))
         causal = torch.full_like(hidden, float("-inf")).triu(1)
         mask = (hidden + causal).fill_diagonal_(0.0)[None, None]
@@ -74,12 +81,14 @@ class Unpruned:
                 inputs_embeds=embeddings[None],
                 attention_mask=mask,
                 position_ids=positions(self, ids, kinds, kept, case),
+                **({"visual_pos_masks": kinds[None] > 0, **deeper} if deeper else {}),
             )
             logits = self.model.lm_head(output.last_hidden_state[0])
         return logits[-len(answer) - 1 : -1].log_softmax(-1)
 
-    def _inputs(self, case: Case, answer: list[int]) -> tuple[Any, Any, Any, Any]:
-        """Token ids, kind of each (0 text, 1 picture, 2 clip), embeddings, and which are kept."""
+    def _inputs(self, case: Case, answer: list[int]) -> tuple[Any, Any, Any, Any, Any]:
+        """Token ids, kind of each (0 text, 1 picture, 2 clip), embeddings, which are kept, and what
+        Qwen3-VL adds to visual tokens after the next layers."""
         ids: list[int] = []
         kinds: list[int] = []
         kept: list[bool] = []
@@ -94,10 +103,13 @@ class Unpruned:
                 continue
             part = next(visual)
             [tokens] = self.encoder.encode([self._prepared(part)])
-            count = len(tokens.embeddings)
-            ids += [token] * count
-            kinds += [1 if part["type"] == "image" else 2] * count
-            kept += [index % part.get("keep_every", 1) == 0 for index in range(count)]
+            expanded = self._expanded(part, token, tokens)
+            ids += expanded
+            kind = 1 if part["type"] == "image" else 2
+            kinds += [kind if one == token else 0 for one in expanded]
+            index = count()
+            every = part.get("keep_every", 1)
+            kept += [one != token or next(index) % every == 0 for one in expanded]
             rows.append(tokens.embeddings)
         ids += answer
         kinds += [0] * len(answer)
@@ -105,8 +117,24 @@ class Unpruned:
         token_ids, kind_ids = torch.tensor(ids), torch.tensor(kinds)
         with torch.inference_mode():
             embeddings = self.model.get_input_embeddings()(token_ids).clone()
-            embeddings[kind_ids > 0] = torch.cat(rows)
-        return token_ids, kind_ids, embeddings, torch.tensor(kept)
+            first, *more = torch.cat(rows).split(embeddings.shape[1], dim=1)
+            embeddings[kind_ids > 0] = first
+        deeper = {"deepstack_visual_embeds": more} if more else {}
+        return token_ids, kind_ids, embeddings, torch.tensor(kept), deeper
+
+    def _expanded(self, part: dict[str, Any], token: int, tokens: Any) -> list[int]:
+        """What stands in the prompt for one placeholder; Qwen3-VL says when a step was shown, in
+        the middle between its two frames."""
+        num_steps = tokens.steps_apart
+        if not num_steps:
+            return [token] * len(tokens.embeddings)
+        ids: list[int] = []
+        for step in range(num_steps):
+            text = f"<{(2 * step + 0.5) / part['fps']:.1f} seconds>"
+            ids += self.processor.tokenizer(text, add_special_tokens=False)["input_ids"]
+            pads = [token] * (len(tokens.embeddings) // num_steps)
+            ids += [TOKEN_ID["<|vision_start|>"], *pads, TOKEN_ID["<|vision_end|>"]]
+        return ids
 
     def _words(self, case: Case) -> list[int]:
         """The prompt with one placeholder for each picture."""
@@ -174,7 +202,12 @@ def _behind_the_whole_grid(positions: torch.Tensor, kinds: torch.Tensor) -> torc
 
 @pytest.mark.parametrize(
     ("family", "positions"),
-    [(LLAVA, counted_over_kept), (LLAVA_KEPT, one_by_one), (QWEN2_5_VL, of_the_grid)],
+    [
+        (LLAVA, counted_over_kept),
+        (LLAVA_KEPT, one_by_one),
+        (QWEN2_5_VL, of_the_grid),
+        (QWEN3_VL, of_the_grid),
+    ],
     ids=lambda one: getattr(one, "name", getattr(one, "__name__", "")),
 )
 def test_a_kept_subset_computes_what_a_mask_over_the_rest_does(

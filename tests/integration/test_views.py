@@ -13,7 +13,7 @@ from saccade.encoders.registry import ENCODERS
 from saccade.encoders.views import TowerView
 from tests.integration.pictures import drawn
 from tests.tiny_checkpoint import TinyFamily
-from tests.tiny_families import LLAVA, LLAVA_ONEVISION, QWEN2_5_VL, WITH_PICTURES
+from tests.tiny_families import LLAVA, LLAVA_ONEVISION, WITH_CLIPS, WITH_PICTURES
 
 pytestmark = pytest.mark.slow
 
@@ -141,7 +141,7 @@ def test_patches_are_seen_as_the_model_sees_them(
         close(view.attention, weights.view(-1, 4).mean(1)[order])
 
 
-@pytest.mark.parametrize("tiny", [LLAVA_ONEVISION, QWEN2_5_VL], ids=lambda one: str(one.name))
+@pytest.mark.parametrize("tiny", WITH_CLIPS, ids=lambda one: str(one.name))
 def test_clips_have_a_row_for_each_token(tiny: TinyFamily, tmp_path: Path) -> None:
     encoder = ENCODERS.load_encoder(tiny.build(tmp_path / tiny.name))
     batch = [encoder.preprocess_clip(clip, 2.0) for clip in CLIPS]

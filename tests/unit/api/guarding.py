@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, cast
 
 from prometheus_client import CollectorRegistry
@@ -121,9 +121,15 @@ class FakePlaceholders:
             width * height * num_frames, blocks=(Block(height, width),) * num_frames
         )
 
-    def part(self, kind: str, num_visual_tokens: int) -> dict[str, Any]:
+    def stamps_s(self, times_s: Sequence[float]) -> tuple[float, ...]:
+        return ()
+
+    def part(
+        self, kind: str, counts: Sequence[int], stamps_s: Sequence[float] = ()
+    ) -> dict[str, Any]:
         key = f"{kind}_embeds"
-        return {"type": key, key: f"{num_visual_tokens} visual tokens"}
+        after = f" after {stamps_s}" if stamps_s else ""
+        return {"type": key, key: " ".join(map(str, counts)) + " visual tokens" + after}
 
     def given(self, files: Mapping[str, bytes], param: str) -> VisualTokens:
         """As many tokens as the file has bytes."""
@@ -133,6 +139,13 @@ class FakePlaceholders:
 
 class WithVideo(FakePlaceholders):
     takes_video = True
+
+
+class WithStamps(WithVideo):
+    """Two frames are a step, which has its time in words before it."""
+
+    def stamps_s(self, times_s: Sequence[float]) -> tuple[float, ...]:
+        return tuple(times_s[::2])
 
 
 class Server:

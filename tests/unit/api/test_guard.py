@@ -15,6 +15,7 @@ from tests.unit.api.guarding import (
     FakePlaceholders,
     Inner,
     Server,
+    WithStamps,
     WithVideo,
     about,
     say,
@@ -219,6 +220,15 @@ async def test_pictures_count_in_tokenization_too() -> None:
     server = Server()
     assert (await server.send(about("http://a/12x8"), TOKENIZE)).status == 200
     assert "96 visual tokens" in str(server.inner.bodies)
+
+
+async def test_a_prompt_that_says_when_frames_were_shown_is_told_it() -> None:
+    server = Server(placeholders=WithStamps())
+    clip = {"type": "video", "video": ["http://a/6x4"] * 3, "fps": 2}
+    await server.send(text([clip]))
+    assert server.inner.bodies[0]["messages"][0]["content"] == [
+        {"type": "video_embeds", "video_embeds": "36 36 visual tokens after (0.0, 1.0)"}
+    ]
 
 
 async def test_frames_become_the_placeholder_of_a_clip() -> None:

@@ -8,7 +8,12 @@ from saccade.serving.caches.tokens import num_bytes
 
 
 def some_features(
-    seed: int = 0, num_tokens: int = 6, *, positions: bool = True, seen: bool = True
+    seed: int = 0,
+    num_tokens: int = 6,
+    *,
+    positions: bool = True,
+    seen: bool = True,
+    steps_apart: int = 0,
 ) -> VisualFeatures:
     generator = torch.Generator().manual_seed(seed)
     embeddings = torch.randn(num_tokens, 8, generator=generator).to(torch.bfloat16)
@@ -16,6 +21,7 @@ def some_features(
         embeddings,
         torch.arange(num_tokens)[:, None].expand(-1, 3) if positions else None,
         num_tokens + seed,
+        steps_apart,
     )
     if not seen:
         return VisualFeatures(tokens)
@@ -36,7 +42,8 @@ def name(text: str) -> str:
 
 def equal(one: VisualFeatures, other: VisualFeatures) -> bool:
     """To the bit, number formats included."""
-    return one.tokens.extent == other.tokens.extent and all(
+    scalars = [(one.tokens.extent, one.tokens.steps_apart) for one in (one, other)]
+    return scalars[0] == scalars[1] and all(
         _same(mine, theirs) for mine, theirs in zip(_tensors(one), _tensors(other), strict=True)
     )
 

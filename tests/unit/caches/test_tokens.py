@@ -18,6 +18,13 @@ def test_features_survive_the_way_to_bytes_and_back(positions: bool, seen: bool)
     assert equal(from_bytes(to_bytes(features)), features)
 
 
+def test_steps_that_stand_apart_survive_it_too() -> None:
+    features = some_features(1, steps_apart=6)
+    again = from_bytes(to_bytes(features))
+    assert equal(again, features)
+    assert again.tokens.step_counts == (1,) * 6
+
+
 @pytest.mark.parametrize("data", [b"", b"\0" * 8, b"\xff" * 100])
 def test_other_bytes_are_no_tokens(data: bytes) -> None:
     with pytest.raises(UnreadableError):

@@ -35,7 +35,8 @@ def test_every_family_is_listed_with_what_it_takes() -> None:
     rows = {row["family"]: row for row in json.loads(result.stdout)}
     assert set(rows) == {"LLaVA-1.5", "LLaVA-NeXT", "LLaVA-OneVision", "Qwen2.5-VL", "Qwen3-VL"}
     assert all(row["pictures"] for row in rows.values())
-    assert {name for name, row in rows.items() if row["video"]} == {"LLaVA-OneVision", "Qwen2.5-VL"}
+    with_video = {name for name, row in rows.items() if row["video"]}
+    assert with_video == {"LLaVA-OneVision", "Qwen2.5-VL", "Qwen3-VL"}
     assert sorted(name for row in rows.values() for name in row["known"]) == sorted(published())
     assert all({"cdpruner", "holitom", "uniform"} <= set(row["pruning"]) for row in rows.values())
 
@@ -71,6 +72,13 @@ def test_an_unsupported_checkpoint_is_refused_with_the_list(
     assert result.exit_code == 2
     assert "MllamaForConditionalGeneration, known are LlavaFor" in result.stderr
     assert "Qwen3VLForConditionalGeneration" in result.stderr
+
+
+def test_a_model_that_is_nowhere_is_said_to_be_so(tmp_path: Path) -> None:
+    result = run("models", "nobody/nothing", HF_HUB_CACHE=str(tmp_path))
+    assert result.exit_code == 2
+    assert "nobody/nothing: there is no such checkpoint on this machine" in result.stderr
+    assert "hf download nobody/nothing" in result.stderr
 
 
 def test_a_model_that_is_not_on_this_machine_is_not_fetched(tmp_path: Path) -> None:

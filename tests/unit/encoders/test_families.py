@@ -80,6 +80,36 @@ def test_a_clip_of_qwen_has_a_step_in_time_for_two_frames() -> None:
     assert layout.time_scale == 2.0
 
 
+def test_steps_of_qwen3_stand_apart_behind_the_middle_of_their_two_frames() -> None:
+    family = family_of(QWEN3)
+    layout = family.clip(640, 480, 5, 2.0)
+
+    assert layout.grid == (3, 15, 20)
+    assert layout.apart
+    # As for frames at 0, 0.5, 1, 1.5 and 2 s; the last is shown twice.
+    assert family.stamps_s([0.0, 0.5, 1.0, 1.5, 2.0]) == (0.25, 1.25, 2.0)
+    # One frame is a step, too.
+    assert family.clip(640, 480, 1, 2.0).grid == (1, 15, 20)
+    assert family.stamps_s([0.25]) == (0.25,)
+    assert family_of(QWEN2_5).stamps_s([0.0, 0.5]) == ()
+
+
+@pytest.mark.parametrize("num_frames", [16, 256])
+def test_all_frames_of_qwen3_together_keep_to_the_limit(num_frames: int) -> None:
+    grid = family_of(QWEN3).clip(1920, 1080, num_frames, 2.0).grid
+    assert grid is not None
+    # 25,165,824 pixels in all, of which a token has 2 x 32 x 32.
+    assert grid[0] * grid[1] * grid[2] <= 12288
+
+
+def test_video_that_vllm_would_count_otherwise_is_refused() -> None:
+    files = published()[QWEN3].files
+    capped = {**files.video_processor, "cap_pixels_per_frame": True}
+    changed = CheckpointFiles(files.config, files.image_processor, capped)
+    with pytest.raises(UnsupportedCheckpointError, match="cap_pixels_per_frame has to be false"):
+        ENCODERS.family_of(changed, QWEN3)
+
+
 @pytest.mark.parametrize(
     ("name", "kv_bytes_per_token"),
     [(QWEN2_5, 57_344), (QWEN3, 147_456), (LLAVA, 524_288), (ONEVISION, 57_344)],

@@ -23,6 +23,16 @@ def test_time_is_slowest_and_the_column_fastest(
     assert grid_extent(layout) == max(max(position) for position in expected) + 1
 
 
+def test_steps_that_stand_apart_are_counted_and_have_an_extent_each() -> None:
+    layout = VisualLayout.stepped((3, 1, 2), apart=True)
+    whole = VisualTokens(torch.zeros(6, 1), grid_positions(layout), grid_extent(layout), 3)
+
+    assert whole.step_counts == (2, 2, 2)
+    assert whole.extent == 2
+    assert whole.kept(torch.tensor([1, 4, 5])).step_counts == (1, 0, 2)
+    assert VisualTokens(torch.zeros(6, 1), None, 6).step_counts == ()
+
+
 def test_kept_tokens_keep_their_positions_and_the_extent() -> None:
     layout = VisualLayout(12, (1, 3, 4))
     whole = VisualTokens(torch.arange(12.0)[:, None], grid_positions(layout), grid_extent(layout))

@@ -101,6 +101,7 @@ class Script:
     pulls: Sequence[Pull] = ()
     """By attempt; the rest works."""
     num_visual_tokens: int = NUM_VISUAL_TOKENS
+    step_counts: tuple[int, ...] = ()
     stage_delays_s: Sequence[float] = ()
     """How much later it is after each staging of visual tokens on a decode instance."""
     hang: str | None = None
@@ -162,6 +163,7 @@ class FakeInstance:
             3.0,
             num_bytes=NUM_BYTES,
             cost_ms=5.0,
+            step_counts=self.world.script.step_counts,
         )
 
     async def clear_visual_cache(self, owner: str | None) -> int:

@@ -257,3 +257,32 @@ async def test_what_is_left_must_be_what_was_planned_or_within_its_bound(
             await cluster.answer(context)
     else:
         assert tokens(await cluster.answer(context)) == list(TOKENS)
+
+
+def stepped(num_pictures: int = 1) -> RequestContext:
+    """A request with clips of two steps that stand apart."""
+    context = a_request(num_pictures=num_pictures)
+    context.pictures = tuple(replace(one, stamps_s=(0.5, 1.5)) for one in context.pictures)
+    return context
+
+
+async def test_steps_that_stand_apart_are_reserved_evenly_and_counted_when_they_are_there() -> None:
+    cluster = Cluster(visual_cache=ON, script=Script(num_visual_tokens=5, step_counts=(0, 5)))
+    half = NUM_VISUAL_TOKENS // 2
+    assert await cluster.dispatcher.visual_token_counts(stepped()) == [(half, half)]
+    for _ in range(2):  # encoded, then shared
+        context = stepped()
+        pruned(context, "key", 5)
+        assert context.pictures[0].reserved_counts == (3, 3)
+        assert await cluster.dispatcher.visual_token_counts(context) == [(0, 5)]
+
+
+@pytest.mark.parametrize("step_counts", [(), (5,), (1, 2, 2)])
+async def test_another_number_of_steps_than_the_prompt_says_is_an_error(
+    step_counts: tuple[int, ...],
+) -> None:
+    cluster = Cluster(script=Script(num_visual_tokens=5, step_counts=step_counts))
+    context = stepped()
+    pruned(context, "key", 5)
+    with pytest.raises(InternalError):
+        await cluster.answer(context)

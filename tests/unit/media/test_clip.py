@@ -143,11 +143,24 @@ def test_no_bytes_do_anything_but_be_refused(mp4: bytes, cut: int, noise: bytes)
 def test_the_times_of_the_frames_lie_in_the_clip(
     duration_s: float, fps: float | None, max_frames: int | None
 ) -> None:
-    found = sampled(10, 10, duration_s, Sampling(fps, max_frames), CONFIG)
+    found = sampled((10, 10), duration_s, 25.0, Sampling(fps, max_frames), CONFIG)
     times_s = found.times_s()
     assert 1 <= len(times_s) == found.num_frames <= CONFIG.max_video_frames
     assert all(0 < time_s < duration_s for time_s in times_s)
     assert times_s == sorted(times_s)
+    for shown_s, time_s in zip(found.shown_since_s(), times_s, strict=True):
+        assert shown_s <= time_s + 1e-6 < shown_s + 1 / 25.0 + 1e-6
+
+
+def test_a_frame_is_dated_by_when_it_began_to_be_shown(mp4: bytes) -> None:
+    # Four frames a second, of which every other is taken, and then all.
+    assert header(mp4).shown_since_s() == [0.25, 0.75, 1.25, 1.75]
+    assert header(mp4, fps=4).shown_since_s() == [index / 4 for index in range(8)]
+
+
+def test_frames_that_were_sent_are_dated_from_the_first() -> None:
+    sent = ClipHeader(64, 48, 7 / 10, 7, is_file=False, recorded_fps=10)
+    assert sent.shown_since_s() == [index / 10 for index in range(7)]
 
 
 def test_frames_sent_as_pictures_are_decoded_one_by_one() -> None:
