@@ -1,6 +1,7 @@
 """One request's spans from all its processes at a real collector's door; and keys from a file."""
 
 import hashlib
+import signal
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -98,6 +99,7 @@ def server(
     )
     try:
         yield until_ready(started)
+        assert started.stop(signal.SIGINT) == 130, started.output()
     finally:
         started.kill()
 

@@ -21,7 +21,7 @@ class Encoder:
     """In the place of the stage: made, or found where `source` says."""
 
     def __init__(self, source: Source) -> None:
-        tokens = SimpleNamespace(embeddings=[1, 2])
+        tokens = SimpleNamespace(embeddings=[1, 2], step_counts=(2,))
         self.done = SimpleNamespace(
             features=SimpleNamespace(tokens=tokens),
             source=source,
