@@ -61,14 +61,16 @@ class LanguageTask:
 
     def begin(self) -> None:
         settings, device = self.settings, self.model.device
+        if settings.stage != "alignment" and settings.place_strength is None:
+            return
         examples = [
             still(Split.TRAIN, settings.seed, -1 - number, settings.kinds)
             for number in range(PICTURES_TO_BEGIN_WITH)
         ]
         pictures = torch.stack([squeezed(e.pictures[0], self._side) for e in examples]).to(device)
-        if settings.stage == "alignment":  # else the projector has been trained
+        if settings.stage == "alignment":  # else it has been trained
             begin_projector(self.model, pictures)
-        if settings.place_strength:
+        if settings.place_strength is not None:
             place = PatchTargets.of(examples, self._patches_side).place.to(device)
             carry_place(self.model, pictures, place, settings.place_strength)
 
